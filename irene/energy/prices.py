@@ -1,0 +1,35 @@
+"""What a node costs: energy with its interval, time, what bounds it, and of which kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from irene.tree import Node
+
+ValueKind = Literal["modelled", "predicted", "profiled", "measured"]
+"""modelled: physics and data sheets, nothing run; predicted: fitted to measurements of that
+device, nothing run; profiled: time measured here, power modelled; measured: from a meter."""
+
+Bound = Literal["compute", "memory", "launch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Energy:
+    """Energy and time of one call; `low_j` to `high_j` is the 90 % interval."""
+
+    joules: float
+    low_j: float
+    high_j: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PricedNode:
+    """A node with its price; children times counts add up to the node."""
+
+    node: Node
+    energy: Energy  # of one call
+    kind: ValueKind
+    bound: Bound
+    children: tuple[PricedNode, ...]

@@ -1,0 +1,1 @@
+"""The text half: libcst, never torch; never runs user code."""

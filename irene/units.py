@@ -1,0 +1,128 @@
+"""Joules, seconds, FLOP and bytes as people read them: the only formatting of energies.
+
+Inside the program everything is J, s, W, FLOP (a multiply-add is 2) and bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+_PREFIXES = (
+    (1e15, "P"),
+    (1e12, "T"),
+    (1e9, "G"),
+    (1e6, "M"),
+    (1e3, "k"),
+    (1.0, ""),
+    (1e-3, "m"),
+    (1e-6, "µ"),
+    (1e-9, "n"),
+    (1e-12, "p"),
+)
+
+
+def format_energy(energy_j: float) -> str:
+    """`0.0312 -> "31.2 mJ"`: three significant digits and an SI prefix."""
+    return _format(energy_j, "J")
+
+
+def format_time(time_s: float) -> str:
+    """`0.00123 -> "1.23 ms"`."""
+    return _format(time_s, "s")
+
+
+def format_power(power_w: float) -> str:
+    """`250.0 -> "250 W"`."""
+    return _format(power_w, "W")
+
+
+def format_flops(n_flops: float) -> str:
+    """`2.2e9 -> "2.20 GFLOP"`; a multiply-add counts 2."""
+    return _format(float(n_flops), "FLOP")
+
+
+def format_bytes(n_bytes: float) -> str:
+    """`1536 -> "1.54 kB"`: decimal prefixes, as bandwidths have them."""
+    return _format(float(n_bytes), "B")
+
+
+def format_count(n: float) -> str:
+    """`109482240 -> "109 M"`: a plain count, of parameters for example."""
+    return _format(float(n), "").strip()
+
+
+def format_share(share: float) -> str:
+    """`0.028 -> "2.8 %"`, `0.2 -> "20 %"`, `0.0004 -> "<0.1 %"`; a share of 1 is all."""
+    percent = 100.0 * share
+    if 0.0 < percent < 0.1:
+        return "<0.1 %"
+    return f"{percent:.0f} %" if percent >= 9.95 else f"{percent:.1f} %"
+
+
+def format_spread(value: float, high: float) -> str:
+    """`(1.0, 1.4) -> "± 40 %"`: how far the upper end of an interval lies above the value."""
+    if value <= 0.0:
+        return "± 0 %"
+    return f"± {100.0 * (high / value - 1.0):.0f} %"
+
+
+def format_calls(n_calls: int, each_j: float) -> str:
+    """`(12, 0.031) -> "12 x 31.0 mJ"`; a single call is the energy alone."""
+    return format_energy(each_j) if n_calls == 1 else f"{n_calls} x {format_energy(each_j)}"
+
+
+def format_column(energies_j: Sequence[float]) -> list[str]:
+    """Energies of one table: one unit, one number of decimals, three digits for the largest.
+
+    The first is the total of the others. Rounded parts are adjusted in their last digit
+    (largest remainder), so that the printed parts add up to the printed total exactly.
+    """
+    total, parts = energies_j[0], list(energies_j[1:])
+    scale, prefix = _prefix(total)
+    decimals = _decimals(total / scale)
+    step = scale * 10.0**-decimals
+    wanted = round(total / step)
+    rounded = _apportion([part / step for part in parts], wanted)
+    return [f"{n * 10.0**-decimals:.{decimals}f} {prefix}J" for n in (wanted, *rounded)]
+
+
+def _apportion(values: Sequence[float], total: int) -> list[int]:
+    """Integers near `values` whose sum is `total` where the values' own sum rounds to it."""
+    floors = [math.floor(value) for value in values]
+    missing = total - sum(floors)
+    if not 0 <= missing <= len(values):
+        return [round(value) for value in values]
+    by_remainder = sorted(range(len(values)), key=lambda i: floors[i] - values[i])
+    for i in by_remainder[:missing]:
+        floors[i] += 1
+    return floors
+
+
+def _format(value: float, unit: str) -> str:
+    if value == 0.0:
+        return f"0 {unit}"
+    if not math.isfinite(value):
+        return f"{value} {unit}"
+    scale, prefix = _prefix(value)
+    scaled = value / scale
+    decimals = _decimals(scaled)
+    text = f"{scaled:.{decimals}f}"
+    if abs(float(text)) >= 1000.0:  # 999.7 rounds up into the next prefix
+        return _format(math.copysign(1000.0 * scale, value), unit)
+    return f"{text} {prefix}{unit}"
+
+
+def _prefix(value: float) -> tuple[float, str]:
+    magnitude = abs(value)
+    for scale, prefix in _PREFIXES:
+        if magnitude >= scale * 0.9995:
+            return scale, prefix
+    return _PREFIXES[-1] if magnitude else (1.0, "")
+
+
+def _decimals(scaled: float) -> int:
+    magnitude = abs(scaled)
+    if magnitude >= 99.95:
+        return 0
+    return 1 if magnitude >= 9.995 else 2

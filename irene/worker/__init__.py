@@ -1,0 +1,1 @@
+"""The torch half: a process of its own in the user's interpreter."""

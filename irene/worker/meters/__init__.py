@@ -1,0 +1,1 @@
+"""Meters of energy, each found at run time and never needed to import."""

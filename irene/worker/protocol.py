@@ -1,0 +1,281 @@
+"""What the two halves say to each other: one JSON object per line, standard library only.
+
+The runner writes requests to the worker's standard input; the worker answers on a saved
+descriptor of its standard output, so that nothing that user code prints can mix in.
+Every message carries `protocol` and the `id` of its request; a request ends with exactly
+one `trace`, `profile`, `environment` or `refusal`, before which `progress` may come.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from irene.errors import ProtocolError
+from irene.tree import Trace, trace_from_json, trace_to_json
+
+PROTOCOL = 1
+
+RefusalKind = Literal[
+    "missing-import",  # an import of the user's file fails
+    "syntax",  # the text does not compile
+    "constructor",  # building the module raised
+    "arguments",  # constructor arguments are missing or malformed
+    "inputs",  # forward's inputs are unknown, malformed or of the wrong shape
+    "forward",  # the forward pass raised
+    "data-dependent",  # forward needs a real value that meta tensors do not have
+    "timeout",  # it did not end within the limit
+    "crash",  # the process died: exit code or signal in the message
+    "no-torch",  # the interpreter cannot import torch
+    "memory",  # a real run ran out of memory
+    "cancelled",
+    "internal",  # a fault of ours, with the traceback in the log
+]
+
+
+@dataclass(frozen=True, slots=True)
+class InputExpression:
+    """One input of forward as written by a person: `x=float32[8, 3, 224, 224]`."""
+
+    name: str
+    expression: str
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSpec:
+    """How to build one model and feed it: all that the worker needs, nothing resolved yet.
+
+    Either `text` and `class_name` are set (a class of a buffer), or `config_dir` alone (a
+    folder with a Transformers `config.json`), or all three.
+    """
+
+    path: str  # absolute path of the document; "" for none
+    text: str  # the buffer, unsaved edits included
+    class_name: str  # qualified name in the file; "" with config_dir alone
+    search_paths: tuple[str, ...]  # folders put on sys.path for the user's imports
+    arguments: str | None  # text between the parentheses, None: config or defaults
+    inputs: tuple[InputExpression, ...]  # empty: from forward's signature
+    config_dir: str | None  # folder with a config.json
+    batch_size: int
+    sequence_length: int
+    dtype: str | None  # None: as built
+    attention: str | None  # "eager" | "sdpa" | "flash_attention_2", None: as configured
+
+
+@dataclass(frozen=True, slots=True)
+class TraceRequest:
+    """Build on meta tensors and run one forward pass; nothing is computed for real."""
+
+    build: BuildSpec
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileRequest:
+    """Build for real (random weights and inputs) and time every module on this machine."""
+
+    build: BuildSpec
+    device: str  # "cpu" or "cuda:0"
+    min_seconds: float  # length of the measured window
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentRequest:
+    """Which Python, torch and sensors are here."""
+
+
+Request = TraceRequest | ProfileRequest | EnvironmentRequest
+
+
+@dataclass(frozen=True, slots=True)
+class CallTime:
+    """Measured time of one module per call, the modules below it included.
+
+    `path` names the node by the scopes from the root (left out) down to it, so that a module
+    that two parents call has two entries; the root's path is empty. Calls with one path share
+    their mean, so that a parent's time is never below the sum of its children's.
+    """
+
+    path: tuple[str, ...]
+    calls: int  # per forward pass of the whole model
+    time_s: float  # of one call, mean over calls and runs
+    time_std_s: float  # between runs
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One real run of a target, repeated: the measured truth of this machine."""
+
+    trace: Trace  # of the same build, so that scopes match
+    times: tuple[CallTime, ...]
+    n_runs: int
+    n_runs_disturbed: int  # left out as outliers
+    device: str  # "cpu" or "cuda:0"
+    device_name: str  # as the system names it
+    energy_j: float | None  # of one forward pass, from a meter; None: no meter
+    energy_std_j: float | None
+    meter: str  # "nvml", "rapl" or "none"
+    meter_covers: str  # "GPU board", "CPU package + DRAM", ""
+    load: float  # mean share of the processor that was busy, 0 to 1
+    n_threads: int
+    torch_version: str
+    measured_at: str  # ISO 8601, UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What an interpreter has: None for what it cannot import."""
+
+    python: str
+    executable: str
+    torch: str | None
+    transformers: str | None
+    cuda: str | None  # version that torch was built with and can use
+    meters: tuple[str, ...]  # "nvml", "rapl"
+    reasons: tuple[str, ...]  # why a meter or package is missing, and what it would bring
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Something to show while a request runs; `fraction` in 0..1, None where unknown."""
+
+    message: str
+    fraction: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why there is no answer: what, where and what to do, for a person to read."""
+
+    kind: RefusalKind
+    message: str
+    line: int | None  # 1-based, in the document of the request
+    advice: str
+
+
+Answer = Trace | Profile | Environment | Refusal
+
+
+def encode_request(request_id: int, request: Request) -> str:
+    """One line, without its newline."""
+    body = {"type": _REQUESTS[type(request)], **asdict(request)}
+    return json.dumps({"protocol": PROTOCOL, "id": request_id, "request": body})
+
+
+def decode_request(line: str) -> tuple[int, Request]:
+    """The inverse of `encode_request`.
+
+    Raises:
+        ProtocolError: another version, or malformed.
+    """
+    request_id, body = _open(line, "request")
+    try:
+        match body.pop("type"):
+            case "trace":
+                return request_id, TraceRequest(_build_from_json(body["build"]))
+            case "profile":
+                build = _build_from_json(body.pop("build"))
+                return request_id, ProfileRequest(build, **body)
+            case "environment":
+                return request_id, EnvironmentRequest()
+            case unknown:
+                raise ProtocolError(f"unknown request {unknown!r}")
+    except (KeyError, TypeError, AttributeError) as err:
+        raise ProtocolError(f"malformed request: {err}") from err
+
+
+def encode_answer(request_id: int, answer: Answer | Progress) -> str:
+    """One line, without its newline."""
+    body: dict[str, Any]
+    match answer:
+        case Trace():
+            body = {"type": "trace", "trace": trace_to_json(answer)}
+        case Profile():
+            body = {"type": "profile", **profile_to_json(answer)}
+        case Environment():
+            body = {"type": "environment", **asdict(answer)}
+        case Refusal():
+            body = {"type": "refusal", **asdict(answer)}
+        case Progress():
+            body = {"type": "progress", **asdict(answer)}
+    return json.dumps({"protocol": PROTOCOL, "id": request_id, "answer": body})
+
+
+def decode_answer(line: str) -> tuple[int, Answer | Progress]:
+    """The inverse of `encode_answer`.
+
+    Raises:
+        ProtocolError: another version, or malformed.
+    """
+    request_id, body = _open(line, "answer")
+    try:
+        match body.pop("type"):
+            case "trace":
+                return request_id, trace_from_json(body["trace"])
+            case "profile":
+                return request_id, profile_from_json(body)
+            case "environment":
+                body["meters"], body["reasons"] = tuple(body["meters"]), tuple(body["reasons"])
+                return request_id, Environment(**body)
+            case "refusal":
+                return request_id, Refusal(**body)
+            case "progress":
+                return request_id, Progress(**body)
+            case unknown:
+                raise ProtocolError(f"unknown answer {unknown!r}")
+    except (KeyError, TypeError, AttributeError) as err:
+        raise ProtocolError(f"malformed answer: {err}") from err
+
+
+def profile_to_json(profile: Profile) -> dict[str, Any]:
+    """A profile as plain JSON values, for the pipe and the cache."""
+    data = {
+        name: getattr(profile, name)
+        for name in Profile.__dataclass_fields__
+        if name not in ("trace", "times")
+    }
+    return {
+        **data,
+        "trace": trace_to_json(profile.trace),
+        "times": [[list(it.path), it.calls, it.time_s, it.time_std_s] for it in profile.times],
+    }
+
+
+def profile_from_json(data: Mapping[str, Any]) -> Profile:
+    """The inverse of `profile_to_json`.
+
+    Raises:
+        TreeError: the trace in it is malformed.
+    """
+    rest = {name: value for name, value in data.items() if name not in ("trace", "times")}
+    return Profile(
+        trace=trace_from_json(data["trace"]),
+        times=tuple(CallTime(tuple(row[0]), *row[1:]) for row in data["times"]),
+        **rest,
+    )
+
+
+_REQUESTS: dict[type, str] = {
+    TraceRequest: "trace",
+    ProfileRequest: "profile",
+    EnvironmentRequest: "environment",
+}
+
+
+def _open(line: str, part: str) -> tuple[int, dict[str, Any]]:
+    try:
+        message = json.loads(line)
+        version, request_id, body = message["protocol"], int(message["id"]), message[part]
+    except (ValueError, KeyError, TypeError) as err:
+        raise ProtocolError(f"not a message of this protocol: {line[:80]!r}") from err
+    if version != PROTOCOL:
+        raise ProtocolError(f"the other side speaks protocol {version}, this one {PROTOCOL}")
+    return request_id, body
+
+
+def _build_from_json(data: Mapping[str, Any]) -> BuildSpec:
+    fields = dict(data)
+    fields["search_paths"] = tuple(fields["search_paths"])
+    fields["inputs"] = tuple(InputExpression(**it) for it in fields["inputs"])
+    return BuildSpec(**fields)

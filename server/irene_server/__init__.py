@@ -1,0 +1,1 @@
+"""The language server: LSP at the rim, everything else in `irene`."""
