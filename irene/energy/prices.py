@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,3 +34,19 @@ class PricedNode:
     kind: ValueKind
     bound: Bound
     children: tuple[PricedNode, ...]
+
+
+def outermost(
+    root: PricedNode, wanted: Callable[[PricedNode], bool]
+) -> Iterator[tuple[PricedNode, int]]:
+    """The highest nodes that are `wanted`, each with its calls per call of `root`.
+
+    Nothing below a wanted node is visited, so that no energy is counted twice.
+    """
+    pending = [(root, 1)]
+    while pending:
+        priced, calls = pending.pop()
+        if wanted(priced):
+            yield priced, calls
+        else:
+            pending.extend((child, calls * child.node.count) for child in reversed(priced.children))

@@ -29,6 +29,8 @@ RefusalKind = Literal[
     "timeout",  # it did not end within the limit
     "crash",  # the process died: exit code or signal in the message
     "no-torch",  # the interpreter cannot import torch
+    "no-interpreter",  # there is none, or it does not start
+    "device",  # the device that was asked for is unknown
     "memory",  # a real run ran out of memory
     "cancelled",
     "internal",  # a fault of ours, with the traceback in the log
