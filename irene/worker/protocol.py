@@ -3,7 +3,8 @@
 The runner writes requests to the worker's standard input; the worker answers on a saved
 descriptor of its standard output, so that nothing that user code prints can mix in.
 Every message carries `protocol` and the `id` of its request; a request ends with exactly
-one `trace`, `profile`, `environment` or `refusal`, before which `progress` may come.
+one `trace`, `profile`, `environment` or `refusal`, before which `progress` may come. The
+worker's first line is `ready`, with id 0; ids of requests begin at 1.
 """
 
 from __future__ import annotations
@@ -91,6 +92,22 @@ Request = TraceRequest | ProfileRequest | EnvironmentRequest
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """A request as the worker reads it; `limit_s` is the time that it may take, None: any."""
+
+    request_id: int
+    request: Request
+    limit_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """The answer to a request is no longer wanted: end it now."""
+
+    request_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class CallTime:
     """Measured time of one module per call, the modules below it included.
 
@@ -139,6 +156,14 @@ class Environment:
 
 
 @dataclass(frozen=True, slots=True)
+class Ready:
+    """The worker's first words; without `forks` the process serves one request and ends."""
+
+    python: str
+    forks: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """Something to show while a request runs; `fraction` in 0..1, None where unknown."""
 
@@ -159,35 +184,34 @@ class Refusal:
 Answer = Trace | Profile | Environment | Refusal
 
 
-def encode_request(request_id: int, request: Request) -> str:
+def encode_request(request_id: int, request: Request, limit_s: float | None = None) -> str:
     """One line, without its newline."""
-    body = {"type": _REQUESTS[type(request)], **asdict(request)}
+    body = {"type": _REQUESTS[type(request)], **asdict(request), "limit_s": limit_s}
     return json.dumps({"protocol": PROTOCOL, "id": request_id, "request": body})
 
 
-def decode_request(line: str) -> tuple[int, Request]:
-    """The inverse of `encode_request`.
+def encode_cancel(request_id: int) -> str:
+    """One line, without its newline."""
+    return json.dumps({"protocol": PROTOCOL, "id": request_id, "cancel": True})
+
+
+def decode_request(line: str) -> Call | Cancel:
+    """The inverse of `encode_request` and `encode_cancel`.
 
     Raises:
         ProtocolError: another version, or malformed.
     """
-    request_id, body = _open(line, "request")
+    request_id, body = _open(line, "request", "cancel")
+    if body is True:
+        return Cancel(request_id)
     try:
-        match body.pop("type"):
-            case "trace":
-                return request_id, TraceRequest(_build_from_json(body["build"]))
-            case "profile":
-                build = _build_from_json(body.pop("build"))
-                return request_id, ProfileRequest(build, **body)
-            case "environment":
-                return request_id, EnvironmentRequest()
-            case unknown:
-                raise ProtocolError(f"unknown request {unknown!r}")
+        limit_s = body.pop("limit_s")
+        return Call(request_id, _request_from_json(body), limit_s)
     except (KeyError, TypeError, AttributeError) as err:
         raise ProtocolError(f"malformed request: {err}") from err
 
 
-def encode_answer(request_id: int, answer: Answer | Progress) -> str:
+def encode_answer(request_id: int, answer: Answer | Progress | Ready) -> str:
     """One line, without its newline."""
     body: dict[str, Any]
     match answer:
@@ -201,10 +225,12 @@ def encode_answer(request_id: int, answer: Answer | Progress) -> str:
             body = {"type": "refusal", **asdict(answer)}
         case Progress():
             body = {"type": "progress", **asdict(answer)}
+        case Ready():
+            body = {"type": "ready", **asdict(answer)}
     return json.dumps({"protocol": PROTOCOL, "id": request_id, "answer": body})
 
 
-def decode_answer(line: str) -> tuple[int, Answer | Progress]:
+def decode_answer(line: str) -> tuple[int, Answer | Progress | Ready]:
     """The inverse of `encode_answer`.
 
     Raises:
@@ -224,6 +250,8 @@ def decode_answer(line: str) -> tuple[int, Answer | Progress]:
                 return request_id, Refusal(**body)
             case "progress":
                 return request_id, Progress(**body)
+            case "ready":
+                return request_id, Ready(**body)
             case unknown:
                 raise ProtocolError(f"unknown answer {unknown!r}")
     except (KeyError, TypeError, AttributeError) as err:
@@ -265,15 +293,30 @@ _REQUESTS: dict[type, str] = {
 }
 
 
-def _open(line: str, part: str) -> tuple[int, dict[str, Any]]:
+def _open(line: str, *parts: str) -> tuple[int, Any]:
+    """Id and body of a message; the body is under the first of `parts` that is there."""
     try:
         message = json.loads(line)
+        part = next((it for it in parts if it in message), parts[0])
         version, request_id, body = message["protocol"], int(message["id"]), message[part]
     except (ValueError, KeyError, TypeError) as err:
         raise ProtocolError(f"not a message of this protocol: {line[:80]!r}") from err
     if version != PROTOCOL:
         raise ProtocolError(f"the other side speaks protocol {version}, this one {PROTOCOL}")
     return request_id, body
+
+
+def _request_from_json(body: dict[str, Any]) -> Request:
+    match body.pop("type"):
+        case "trace":
+            return TraceRequest(_build_from_json(body["build"]))
+        case "profile":
+            build = _build_from_json(body.pop("build"))
+            return ProfileRequest(build, **body)
+        case "environment":
+            return EnvironmentRequest()
+        case unknown:
+            raise ProtocolError(f"unknown request {unknown!r}")
 
 
 def _build_from_json(data: Mapping[str, Any]) -> BuildSpec:
