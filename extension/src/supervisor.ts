@@ -1,0 +1,228 @@
+/**
+ * Keeps one server running in the right interpreter. Changes are handled one after the other, and
+ * the process is started anew only when its own interpreter changed or a person asks for it.
+ */
+
+import * as fs from "node:fs/promises";
+import * as path from "node:path";
+import * as vscode from "vscode";
+import type { LanguageClient } from "vscode-languageclient/node";
+import { startClient, stopClient } from "./client";
+import { type InterpreterParams, NOTIFICATIONS, type StatusParams } from "./messages";
+import {
+  chooseServer,
+  chooseWorker,
+  type Interpreter,
+  mayRun,
+  type Probed,
+  type ServerChoice,
+  type Surroundings,
+} from "./python/choice";
+import { type InterpreterDiscovery, locate, pythonsOnPath } from "./python/discovery";
+import {
+  anyOwnEnvironment,
+  findOwnEnvironment,
+  makeOwnEnvironment,
+  type OwnEnvironmentOptions,
+} from "./python/ownEnvironment";
+import { probe } from "./python/probe";
+import { interpreterSettings } from "./settings";
+import type { ServerState } from "./status";
+
+export interface SupervisorOptions {
+  readonly context: vscode.ExtensionContext;
+  readonly discovery: InterpreterDiscovery;
+  readonly log: vscode.LogOutputChannel;
+  readonly onState: (state: ServerState) => void;
+  readonly onStatus: (status: StatusParams) => void;
+}
+
+interface Running {
+  readonly client: LanguageClient;
+  readonly python: Interpreter;
+}
+
+export class Supervisor {
+  readonly #options: SupervisorOptions;
+  #queue: Promise<void> = Promise.resolve();
+  #running: Running | null = null;
+  #worker: InterpreterParams | null = null;
+  #state: ServerState = { kind: "starting" };
+
+  constructor(options: SupervisorOptions) {
+    this.#options = options;
+  }
+
+  get client(): LanguageClient | null {
+    return this.#running?.client ?? null;
+  }
+
+  get state(): ServerState {
+    return this.#state;
+  }
+
+  /** Which interpreters are in use, for reports. */
+  get interpreters(): {
+    readonly server: Interpreter | null;
+    readonly worker: InterpreterParams | null;
+  } {
+    return { server: this.#running?.python ?? null, worker: this.#worker };
+  }
+
+  /** Looks again at everything that the interpreters depend on, and acts on what changed. */
+  refresh(): Promise<void> {
+    return this.#enqueue(() => this.#apply());
+  }
+
+  restart(): Promise<void> {
+    return this.#enqueue(async () => {
+      await this.#stop();
+      await this.#apply();
+    });
+  }
+
+  stop(): Promise<void> {
+    return this.#enqueue(() => this.#stop());
+  }
+
+  #enqueue(step: () => Promise<void>): Promise<void> {
+    this.#queue = this.#queue.then(step).catch((error: unknown) => {
+      this.#options.log.error(
+        error instanceof Error ? (error.stack ?? error.message) : String(error),
+      );
+      this.#setState({
+        kind: "failed",
+        reason: error instanceof Error ? error.message : String(error),
+      });
+    });
+    return this.#queue;
+  }
+
+  async #apply(): Promise<void> {
+    const folder = vscode.workspace.workspaceFolders?.[0];
+    const settings = interpreterSettings(folder);
+    const found = await this.#options.discovery.look(folder, settings.worker);
+    const worker = chooseWorker(found);
+    const changed = this.#noteWorker(worker, found.trusted);
+    const python = await this.#serverInterpreter(await locate(settings.server), worker, found);
+    if (this.#running === null || this.#running.python.path !== python.path) {
+      await this.#stop();
+      await this.#start(python);
+    } else if (changed && this.#worker !== null) {
+      await this.#running.client.sendNotification(NOTIFICATIONS.interpreter, this.#worker);
+    }
+  }
+
+  #noteWorker(worker: Interpreter | null, trusted: boolean): boolean {
+    const source = worker?.source ?? "none found";
+    const params = { path: worker?.path ?? null, trusted, source };
+    const changed = JSON.stringify(params) !== JSON.stringify(this.#worker);
+    if (changed) this.#options.log.info(`Worker's interpreter: ${JSON.stringify(params)}`);
+    this.#worker = params;
+    return changed;
+  }
+
+  async #serverInterpreter(
+    setting: string | null,
+    worker: Interpreter | null,
+    found: Surroundings,
+  ): Promise<Interpreter> {
+    const choice = await this.#chooseServer(setting, worker, found);
+    switch (choice.kind) {
+      case "use":
+        return choice.interpreter;
+      case "make":
+        return this.#ownEnvironment(choice.bases);
+      case "none":
+        throw new Error(choice.reason);
+      default:
+        return choice satisfies never;
+    }
+  }
+
+  async #chooseServer(
+    setting: string | null,
+    worker: Interpreter | null,
+    found: Surroundings,
+  ): Promise<ServerChoice> {
+    const { extensionPath, extension } = this.#options.context;
+    const ask = (it: Interpreter): Promise<Probed> => probe(it, extensionPath);
+    const version = String((extension.packageJSON as { version: unknown }).version);
+    if (setting !== null) {
+      const named = await ask({ path: setting, source: "setting irene.server.interpreter" });
+      return chooseServer(named, null, [], version);
+    }
+    const asked = worker === null ? null : await ask(worker);
+    const first = chooseServer(null, asked, [], version);
+    if (first.kind === "use") return first;
+    const others = (await pythonsOnPath()).filter((it) => mayRun(it, found) && it !== worker?.path);
+    const bases = await Promise.all(others.map((it) => ask({ path: it, source: "PATH" })));
+    return chooseServer(null, asked, bases, version);
+  }
+
+  async #ownEnvironment(bases: readonly Interpreter[]): Promise<Interpreter> {
+    const options = await this.#environmentOptions();
+    const ready = await findOwnEnvironment(options);
+    if (ready !== null) return ready;
+    this.#setState({ kind: "installing" });
+    try {
+      return await makeOwnEnvironment(bases, options);
+    } catch (error) {
+      const earlier = await anyOwnEnvironment(options.storage);
+      if (earlier === null) throw error;
+      options.log(`${String(error)} The earlier environment stays in use.`);
+      return earlier;
+    }
+  }
+
+  async #environmentOptions(): Promise<OwnEnvironmentOptions> {
+    const { context, log } = this.#options;
+    const dist = path.join(context.extensionPath, "dist");
+    const wheel = (await fs.readdir(dist)).find((it) => it.endsWith(".whl"));
+    if (wheel === undefined) {
+      throw new Error(
+        "This build of the extension carries no wheel: name an interpreter with irene-energy[server] in irene.server.interpreter.",
+      );
+    }
+    return {
+      storage: context.globalStorageUri.fsPath,
+      wheel: path.join(dist, wheel),
+      folder: context.extensionPath,
+      log: (line) => log.info(line),
+    };
+  }
+
+  async #start(python: Interpreter): Promise<void> {
+    const { context, log, onStatus } = this.#options;
+    if (this.#worker === null) return;
+    log.info(`Server's interpreter: ${python.path} (${python.source})`);
+    this.#setState({ kind: "starting" });
+    const client = await startClient({
+      folder: context.extensionPath,
+      python: python.path,
+      worker: this.#worker,
+      log,
+      onStatus,
+      onRunning: (running) => this.#setState(running ? { kind: "running" } : ended(python)),
+    });
+    this.#running = { client, python };
+  }
+
+  async #stop(): Promise<void> {
+    const running = this.#running;
+    this.#running = null;
+    if (running !== null) await stopClient(running.client);
+  }
+
+  #setState(state: ServerState): void {
+    this.#state = state;
+    this.#options.onState(state);
+  }
+}
+
+function ended(python: Interpreter): ServerState {
+  return {
+    kind: "failed",
+    reason: `The server (${path.basename(python.path)}) ended. "IrEne: Restart server" starts it again.`,
+  };
+}
