@@ -47,6 +47,16 @@ def format_bytes(n_bytes: float) -> str:
     return _format(float(n_bytes), "B")
 
 
+def format_flop_rate(flop_s: float) -> str:
+    """`312e12 -> "312 TFLOP/s"`."""
+    return _format(flop_s, "FLOP/s")
+
+
+def format_bandwidth(b_s: float) -> str:
+    """`2.039e12 -> "2.04 TB/s"`."""
+    return _format(b_s, "B/s")
+
+
 def format_count(n: float) -> str:
     """`109482240 -> "109 M"`: a plain count, of parameters for example."""
     return _format(float(n), "").strip()

@@ -1,0 +1,177 @@
+"""Coefficients that devices share: by architecture, memory technology and primitive.
+
+Fitted by us, or taken from published fits, as each table says; docs/physics.md shows how
+well they do on measurements that were not used for them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from irene.energy.device import Efficiency
+from irene.tree import Primitive
+
+LAUNCH_S = 20e-6
+"""One kernel in eager mode, PyTorch's and the framework's Python included. Published launch
+floors are 10 to 60 µs; the IrEne machines show 10 to 30 µs per primitive."""
+
+CPU_LAUNCH_S = 10e-6
+"""One operation on a CPU: dispatch and the framework's Python, no launch."""
+
+BUSY_SHARE_OF_TDP = {"HBM": 0.20, "GDDR": 0.48, "LPDDR": 0.50}
+"""Busy power before bytes and FLOPs. HBM: fits to power sweeps of the A100-40 (0.17) and H200
+(0.15), raised to the idle power with a context where that is higher (B200 0.24, A100 PCIe 0.27).
+GDDR: L40 (0.49), A40 (0.48), the two Pascal cards of IrEne (0.53, 0.55). LPDDR: no fit, as GDDR."""
+
+IDLE_SHARE_OF_TDP = {"HBM": 0.19, "GDDR": 0.27, "LPDDR": 0.25}
+"""With a CUDA context, where no measurement is listed: published values are 0.17 to 0.29; IrEne's
+launch-bound rows read 0.27 on both cards."""
+
+BYTE_ENERGY_J = {
+    "GDDR5": 200e-12,
+    "GDDR5X": 170e-12,
+    "GDDR6": 95e-12,
+    "GDDR6X": 95e-12,
+    "GDDR7": 95e-12,
+    "HBM2": 150e-12,
+    "HBM2e": 120e-12,
+    "HBM3": 120e-12,
+    "HBM3e": 120e-12,
+    "LPDDR4X": 95e-12,
+    "LPDDR5": 95e-12,
+    "LPDDR5X": 95e-12,
+}
+"""The partner of the busy power above (the two trade off): fits of A100-40 118, H200 122, L40 95,
+A40 94, IrEne's Pascal cards 231 and 138 pJ per byte. The memory technology sets it; GDDR7 and
+LPDDR stand for their nearest kin."""
+
+UNKNOWN_BYTE_ENERGY_J = 110e-12
+
+PACKAGE_IDLE_SHARE = 0.3
+"""Of a CPU package's TDP with nothing to do: an assumption, servers draw 20 to 50 %."""
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """Energy per FLOP and efficiencies of one family of chips; None: not measured."""
+
+    float32_j: float
+    float16_j: float
+    linear: float | None = None  # of peak
+    matmul: float | None = None
+    elementwise: float | None = None  # of bandwidth, from here on
+    layer_norm: float | None = None
+    softmax: float | None = None
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    # float32: fits to IrEne's machines (21 and 8.3 pJ). Efficiencies: P100, P4, IrEne's cards.
+    "Pascal": Architecture(14e-12, 7e-12, 0.60, 0.53, 0.72, 0.43, 0.62),
+    # No power sweep: between Pascal and Ampere. Efficiencies: V100.
+    "Volta": Architecture(8e-12, 2e-12, 0.79, 0.58, 0.87, 0.54, 0.61),
+    # The T4's power cap decides its time: 11 pJ reproduces its 39 % of peak. Efficiencies: T4.
+    "Turing": Architecture(11e-12, 1.8e-12, 0.60, 0.50, 0.72, 0.49, 0.60),
+    # Power sweep of the A100-40. Efficiencies: A100.
+    "GA100": Architecture(5.2e-12, 1.4e-12, 0.72, 0.60, 0.84, 0.60, 0.62),
+    # Power sweep of the A40. Efficiencies: A40, float16.
+    "GA10x": Architecture(5.9e-12, 3.0e-12, 0.72, None, 0.82, None, None),
+    # Power sweep of the L40.
+    "Ada Lovelace": Architecture(3.3e-12, 1.6e-12),
+    # Power sweep of the H200. Efficiencies: H100, float16.
+    "Hopper": Architecture(5.8e-12, 0.79e-12, 0.70, None, 0.95, None, None),
+    # float16: power sweep of the B200; float32 as Hopper.
+    "Blackwell": Architecture(5.8e-12, 0.64e-12),
+    # No power sweep: as Ada.
+    "Blackwell 2.0": Architecture(3.3e-12, 1.6e-12),
+    # No power sweep: such that the TDP suffices for about 60 % of peak.
+    "CDNA 1.0": Architecture(8e-12, 1.8e-12),
+    "CDNA 2.0": Architecture(6e-12, 1.4e-12),
+    "CDNA 3.0": Architecture(4e-12, 0.8e-12),
+}
+
+UNKNOWN_ARCHITECTURE = Architecture(6e-12, 1.6e-12)
+"""In the middle of the fits above."""
+
+
+def family(architecture: str, memory_technology: str) -> str:
+    """Ampere is two chips: GA100 (A100, A30) with HBM, GA10x with GDDR or LPDDR."""
+    if architecture != "Ampere":
+        return architecture
+    return "GA100" if memory_technology.startswith("HBM") else "GA10x"
+
+
+def float64_share(architecture: str, memory_technology: str) -> float:
+    """Of the float32 peak (CUDA C++ Programming Guide, throughput of arithmetic instructions)."""
+    if memory_technology.startswith("HBM"):
+        return 1 / 2
+    return 1 / 32 if architecture in ("Pascal", "Turing") else 1 / 64
+
+
+_GENERAL: dict[Primitive, tuple[float, float]] = {
+    # primitive: share of peak, share of bandwidth. Medians over NeuSight's five cards and
+    # Vidur's three; attention, convolutions, recurrent and embedding have no data there.
+    "linear": (0.65, 0.75),
+    "matmul": (0.53, 0.70),
+    "attention": (0.50, 0.60),
+    "conv1d": (0.50, 0.65),
+    "conv2d": (0.50, 0.65),
+    "conv3d": (0.50, 0.65),
+    "recurrent": (0.30, 0.50),
+    "softmax": (0.50, 0.61),
+    "layer_norm": (0.50, 0.49),
+    "embedding": (0.50, 0.60),
+    "elementwise": (0.50, 0.78),
+    "other": (0.50, 0.60),
+}
+
+
+def efficiencies(known: Architecture) -> tuple[Efficiency, ...]:
+    """Efficiencies of every primitive: measured on the architecture, else general."""
+    return tuple(_efficiency(primitive, known) for primitive in _GENERAL)
+
+
+def _efficiency(primitive: Primitive, known: Architecture) -> Efficiency:
+    of_peak, of_bandwidth = _GENERAL[primitive]
+    measured: float | None = getattr(known, primitive, None)
+    if measured is None:
+        return Efficiency(primitive, of_peak, of_bandwidth, is_measured=False)
+    if primitive in ("linear", "matmul"):
+        return Efficiency(primitive, measured, of_bandwidth, is_measured=True)
+    return Efficiency(primitive, of_peak, measured, is_measured=True)
+
+
+def memory_family(technology: str) -> str:
+    """`HBM2e -> HBM`: the families that share their power at rest."""
+    return next((it for it in BUSY_SHARE_OF_TDP if technology.startswith(it)), "GDDR")
+
+
+# Spreads are factors of a 68 % band; independent ones add as the squares of their logarithms.
+SPREAD_BASE = 1.4
+"""Uncalibrated encoders (published comparisons of this formula): covers time and power."""
+SPREAD_CPU = 1.6
+"""CPUs: frequency under load, library and memory channels are not known."""
+SPREAD_TDP_GUESS = 1.5
+"""TDP per core of an unknown package, or of one that a virtual machine hides."""
+SPREAD_UNVERIFIED = 1.2
+"""A peak, bandwidth or TDP that one secondary source gives."""
+SPREAD_UNMEASURED_ARCHITECTURE = 1.25
+"""Efficiencies between architectures differ that much in the measurements."""
+SPREAD_UNMEASURED_PRIMITIVE = 1.3
+SPREAD_DTYPE = 1.4
+"""A dtype whose rate is not known and that another stands for."""
+SPREAD_LAUNCH = 1.5
+"""Launch-bound: 10 to 60 µs around the floor, as the host's CPU has it."""
+
+Z_90 = 1.6449
+"""Standard deviations of a 90 % interval; a 68 % one has 1."""
+
+
+def combine(*spreads: float) -> float:
+    """Factor of several independent log-symmetric errors together."""
+    return math.exp(math.sqrt(sum(math.log(it) ** 2 for it in spreads)))
+
+
+def band(spread: float) -> float:
+    """Factor of the 90 % interval that belongs to a factor of the 68 % band."""
+    return float(spread**Z_90)

@@ -1,0 +1,93 @@
+"""What is known of a device: peaks, bandwidth, power, efficiencies, and how sure that is.
+
+`catalogue` makes these values from data sheets, `processor` and `gpu` from this machine;
+`physics` prices with them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from irene.tree import MATRIX_PRIMITIVES, Primitive
+
+DeviceKind = Literal["gpu", "cpu", "soc"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Arithmetic in one dtype: its peak, its energy, and the units that do it."""
+
+    dtype: str
+    peak_flop_s: float  # dense
+    energy_j_flop: float  # on top of the busy power
+    unit: str  # "tensor cores", "CUDA cores", ...
+    is_verified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Efficiency:
+    """Shares of peak and bandwidth that a primitive reaches when it is large."""
+
+    primitive: Primitive
+    of_peak: float
+    of_bandwidth: float
+    is_measured: bool  # on a card of this architecture
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device as the energy model sees it; `spread` is the factor of the 68 % band.
+
+    Power is `idle_w` with a context open and nothing to do, `busy_w` with work but before
+    the energy of its bytes and FLOPs, never above `tdp_w`.
+    """
+
+    id: str
+    name: str
+    kind: DeviceKind
+    architecture: str
+    memory_technology: str
+    memory_bytes: int | None
+    bandwidth_b_s: float
+    energy_j_byte: float
+    rates: tuple[Rate, ...]
+    efficiencies: tuple[Efficiency, ...]
+    tdp_w: float
+    idle_w: float
+    busy_w: float
+    launch_s: float  # floor of one kernel in eager mode
+    spread: float
+    aliases: tuple[str, ...]
+    unverified: tuple[str, ...]
+    provenance: str
+
+    def efficiency(self, primitive: Primitive) -> Efficiency:
+        return next(it for it in self.efficiencies if it.primitive == primitive)
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenRate:
+    """The arithmetic that a dtype gets on a device; `reason` where it is not its own."""
+
+    rate: Rate
+    reason: str | None
+
+
+def choose_rate(device: Device, dtype: str, primitive: Primitive) -> ChosenRate:
+    """The rate for `dtype`: tensor cores for matrix products alone, else the vector units.
+
+    A dtype without a rate of its own falls back: float8 to float16, everything else to
+    float32. TF32 is never chosen: torch's default is full float32 precision.
+    """
+    by_dtype = {rate.dtype: rate for rate in device.rates}
+    float32 = by_dtype["float32"]
+    if primitive not in MATRIX_PRIMITIVES:
+        return ChosenRate(float32, None)
+    if dtype in by_dtype:
+        return ChosenRate(by_dtype[dtype], None)
+    if dtype.startswith("float8") and "float16" in by_dtype:
+        return ChosenRate(by_dtype["float16"], f"{dtype} is priced as float16")
+    return ChosenRate(
+        float32, f"{device.id} has no known rate for {dtype}: priced at its float32 rate"
+    )

@@ -1,0 +1,182 @@
+"""The zero-calibration estimate: a trace and a device to time and energy, nothing run.
+
+For each primitive with F FLOPs and B bytes:
+
+    busy = max(F / (eta_F * peak), B / (eta_B * bandwidth))
+    t    = max(busy, n_kernels * launch)
+    t    = max(t, (e_F * F + e_B * B) / (P_tdp - P_busy))          cards at their power cap
+    E    = P_idle * (t - busy) + P_busy * busy + e_F * F + e_B * B
+
+A CPU has no other figure than its share of TDP: E = P_tdp * t. The coefficients and the
+source of each are in `coefficients`; docs/physics.md has their errors on measurements.
+
+Inner nodes are the sum of their children, count times each, in order: seconds, joules and
+both ends of the interval. All primitives share the coefficients, so their errors do not
+average out, and the ends of the interval add up like the values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from irene.energy import coefficients
+from irene.energy.device import ChosenRate, Device, choose_rate
+from irene.energy.prices import Bound, Energy, PricedNode, ValueKind
+from irene.tree import MATRIX_PRIMITIVES, Node, Primitive, walk
+from irene.units import format_bandwidth, format_flop_rate, format_power, format_time
+
+
+def price(root: Node, device: Device) -> PricedNode:
+    """The tree with the modelled price of every node."""
+    children = tuple(price(child, device) for child in root.children)
+    if root.kind == "primitive":
+        cost = primitive_cost(root, device)
+        return PricedNode(root, cost.energy, "modelled", cost.bound, ())
+    return parent_of(root, children, "modelled")
+
+
+def parent_of(node: Node, children: tuple[PricedNode, ...], kind: ValueKind) -> PricedNode:
+    """A node whose price is the sum over its children: the only place that adds prices."""
+    return PricedNode(node, sum_of(children), kind, _dominant_bound(children), children)
+
+
+def sum_of(children: Sequence[PricedNode]) -> Energy:
+    """Count times each child, by plain additions in order: the same floats wherever it is run.
+
+    (The built-in `sum` compensates since Python 3.12, and so differs between versions.)
+    """
+    joules = low_j = high_j = seconds = 0.0
+    for child in children:
+        energy, count = child.energy, child.node.count
+        joules += count * energy.joules
+        low_j += count * energy.low_j
+        high_j += count * energy.high_j
+        seconds += count * energy.seconds
+    return Energy(joules, low_j, high_j, seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """The price of a primitive and what it is made of."""
+
+    energy: Energy
+    bound: Bound
+    busy_s: float
+    work_j: float  # of its FLOPs and bytes
+
+
+def primitive_cost(node: Node, device: Device) -> Cost:
+    """Time, energy and interval of one call of a primitive."""
+    primitive = node.primitive or "other"
+    operation = node.operation
+    chosen = choose_rate(device, operation.dtype if operation else "float32", primitive)
+    efficiency = device.efficiency(primitive)
+    compute_s = node.flops / (efficiency.of_peak * chosen.rate.peak_flop_s)
+    memory_s = node.n_bytes / (efficiency.of_bandwidth * device.bandwidth_b_s)
+    launch_s = (operation.n_kernels if operation else 1) * device.launch_s
+    work_j = chosen.rate.energy_j_flop * node.flops + device.energy_j_byte * node.n_bytes
+    busy_s = max(compute_s, memory_s, _capped_s(work_j, device))
+    seconds = max(busy_s, launch_s)
+    bound: Bound = "memory" if memory_s >= compute_s else "compute"
+    if launch_s > busy_s:
+        bound = "launch"
+    joules = energy_of_time_j(device, seconds, busy_s, work_j)
+    factor = coefficients.band(_spread(device, primitive, chosen, bound))
+    return Cost(Energy(joules, joules / factor, joules * factor, seconds), bound, busy_s, work_j)
+
+
+def energy_of_time_j(device: Device, seconds: float, busy_s: float, work_j: float) -> float:
+    """Energy of `seconds`, of which the device works `busy_s` on FLOPs and bytes of `work_j`."""
+    if device.kind != "gpu":  # the waiting is a core's own work
+        return device.busy_w * seconds
+    return device.idle_w * (seconds - busy_s) + device.busy_w * busy_s + work_j
+
+
+def _capped_s(work_j: float, device: Device) -> float:
+    """The time that the power cap allows for work beside the busy power."""
+    headroom_w = device.tdp_w - device.busy_w
+    return work_j / headroom_w if headroom_w > 0.0 else 0.0
+
+
+def _spread(device: Device, primitive: Primitive, chosen: ChosenRate, bound: Bound) -> float:
+    spreads = [device.spread]
+    if bound == "launch":
+        spreads.append(coefficients.SPREAD_LAUNCH)
+    elif not device.efficiency(primitive).is_measured:
+        spreads.append(coefficients.SPREAD_UNMEASURED_PRIMITIVE)
+    if chosen.reason is not None:
+        spreads.append(coefficients.SPREAD_DTYPE)
+    if not chosen.rate.is_verified:
+        spreads.append(coefficients.SPREAD_UNVERIFIED)
+    return coefficients.combine(*spreads)
+
+
+def _dominant_bound(children: Sequence[PricedNode]) -> Bound:
+    """What bounds the largest share of the time."""
+    seconds: dict[Bound, float] = {"compute": 0.0, "memory": 0.0, "launch": 0.0}
+    for calls, leaf in _leaves(children):
+        seconds[leaf.bound] += calls * leaf.energy.seconds
+    return max(seconds, key=lambda bound: seconds[bound])
+
+
+def _leaves(children: Sequence[PricedNode], calls: int = 1) -> Iterator[tuple[int, PricedNode]]:
+    for child in children:
+        if child.children:
+            yield from _leaves(child.children, calls * child.node.count)
+        else:
+            yield calls * child.node.count, child
+
+
+def pricing_notes(root: Node, device: Device) -> tuple[str, ...]:
+    """What was assumed to price `root` on `device`, most important first."""
+    return (
+        *_rate_notes(root, device),
+        f"memory moves {format_bandwidth(device.bandwidth_b_s)}{_doubt(device, 'bandwidth')}",
+        _launch_note(device),
+        _power_note(device),
+        f"{device.name}: {device.provenance}",
+        f"90 % interval: x/÷ {coefficients.band(device.spread):.2g} or wider, one error for all "
+        "operations, so that it does not average out",
+    )
+
+
+def _rate_notes(root: Node, device: Device) -> tuple[str, ...]:
+    dtypes = sorted(
+        {
+            node.operation.dtype
+            for node, _ in walk(root)
+            if node.operation is not None and node.primitive in MATRIX_PRIMITIVES
+        }
+    )
+    return tuple(_rate_note(device, dtype) for dtype in dtypes)
+
+
+def _rate_note(device: Device, dtype: str) -> str:
+    chosen = choose_rate(device, dtype, "linear")
+    rate = chosen.rate
+    source = "data sheet" if rate.is_verified else "not confirmed by a second source"
+    where = f"runs on {rate.unit} at {format_flop_rate(rate.peak_flop_s)} ({source})"
+    share = device.efficiency("linear").of_peak
+    tail = f", of which a large linear layer reaches {100 * share:.0f} %"
+    return f"{dtype} {where}{tail}" if chosen.reason is None else f"{chosen.reason}: {where}{tail}"
+
+
+def _launch_note(device: Device) -> str:
+    what = "operation" if device.kind == "cpu" else "kernel in eager mode"
+    return f"launch floor {format_time(device.launch_s)} per {what}"
+
+
+def _power_note(device: Device) -> str:
+    if device.kind != "gpu":
+        doubt = _doubt(device, "tdp_w") or _doubt(device, "tdp_per_core")
+        return f"package power {format_power(device.tdp_w)} while it works{doubt}"
+    return (
+        f"power {format_power(device.idle_w)} waiting, {format_power(device.busy_w)} busy, plus "
+        f"{1e12 * device.energy_j_byte:.0f} pJ per byte and the energy of each FLOP, "
+        f"at most {format_power(device.tdp_w)}"
+    )
+
+
+def _doubt(device: Device, fact: str) -> str:
+    return " (unverified)" if fact in device.unverified else ""
