@@ -33,6 +33,7 @@ RefusalKind = Literal[
     "no-interpreter",  # there is none, or it does not start
     "device",  # the device that was asked for is unknown
     "memory",  # a real run ran out of memory
+    "untrusted",  # the folder is not trusted: nothing of it may run
     "cancelled",
     "internal",  # a fault of ours, with the traceback in the log
 ]
@@ -284,6 +285,29 @@ def profile_from_json(data: Mapping[str, Any]) -> Profile:
         times=tuple(CallTime(tuple(row[0]), *row[1:]) for row in data["times"]),
         **rest,
     )
+
+
+class LineSplitter:
+    """Whole lines out of the pieces in which a pipe hands them over; the rest waits."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def feed(self, piece: bytes) -> list[str]:
+        """The lines that `piece` completes, without their newlines."""
+        seen = len(self._rest)
+        self._rest += piece
+        end = self._rest.rfind(b"\n", seen)
+        if end < 0:
+            return []
+        whole = bytes(self._rest[:end])
+        del self._rest[: end + 1]
+        return [line.decode(errors="replace") for line in whole.split(b"\n")]
+
+    @property
+    def n_waiting_bytes(self) -> int:
+        """Length of the line that has begun."""
+        return len(self._rest)
 
 
 _REQUESTS: dict[type, str] = {

@@ -1,0 +1,270 @@
+"""Profiles that were measured, kept: SQLite, shared by all processes of a user.
+
+A profile is found again by what was really run (`profile_key`) and the device that it ran
+on. What is stored is committed before `keep` returns. A file that is no database, or that
+a newer version wrote, is set aside and begun anew, never deleted; only a folder that
+cannot be written, or a full disk, is an error, and then everything else goes on without.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeVar
+
+from irene.errors import CacheError, TreeError
+from irene.tree import Trace, walk
+from irene.worker.protocol import BuildSpec, Profile, profile_from_json, profile_to_json
+
+FOLDER_VARIABLE = "IRENE_CACHE_DIR"
+"""Environment variable; overrides where the cache is."""
+
+_FILE_NAME = "profiles.sqlite"
+_VERSION = 1
+_BUSY_S = 10.0
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS profile (
+    key TEXT NOT NULL,
+    device_id TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    stored_at REAL NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (key, device_id)
+) WITHOUT ROWID
+"""
+
+T = TypeVar("T")
+
+
+class ProfileStore:
+    """The cache file of a folder; usable from one thread, by any number of processes."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._path = (folder or default_folder()) / _FILE_NAME
+        self._connection: sqlite3.Connection | None = None
+        self._notices: list[str] = []
+
+    def keep(self, key: str, device_id: str, profile: Profile, subject: str = "") -> None:
+        """Store a profile, in place of an older one of the same key and device.
+
+        `subject` is for people who look into the file: "model.py:GPT".
+
+        Raises:
+            CacheError: the folder cannot be written or the disk is full.
+        """
+        row = (key, device_id, subject, time.time(), json.dumps(profile_to_json(profile)))
+        self._try(lambda it: it.execute("INSERT OR REPLACE INTO profile VALUES (?,?,?,?,?)", row))
+
+    def profiles(self, key: str) -> dict[str, Profile]:
+        """What is stored for a key, by device id; a row that cannot be read is left out.
+
+        Raises:
+            CacheError: the file cannot be opened.
+        """
+        query = "SELECT device_id, body FROM profile WHERE key = ? ORDER BY stored_at"
+        rows = self._try(lambda it: it.execute(query, (key,)).fetchall())
+        found = ((device_id, _decode(body)) for device_id, body in rows)
+        return {device_id: profile for device_id, profile in found if profile is not None}
+
+    def take_notices(self) -> tuple[str, ...]:
+        """Sentences for the person, each once: what was set aside, and where it is now."""
+        notices, self._notices = tuple(self._notices), []
+        return notices
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _try(self, act: Callable[[sqlite3.Connection], T]) -> T:
+        """Act in one transaction; once more on a new file where this one is damaged."""
+        try:
+            return self._act(act)
+        except _DamagedError as damaged:
+            self._set_aside(damaged)
+        try:
+            return self._act(act)
+        except _DamagedError as damaged:
+            raise CacheError(f"{self._path} was damaged twice: {damaged}") from damaged
+
+    def _act(self, act: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            if self._connection is None:
+                self._connection = _open(self._path)
+            with self._connection:
+                return act(self._connection)
+        except (OSError, sqlite3.OperationalError) as err:
+            self.close()
+            raise _unusable(self._path, err) from err
+        except sqlite3.DatabaseError as err:
+            raise _DamagedError(str(err)) from err
+
+    def _set_aside(self, damaged: _DamagedError) -> None:
+        self.close()
+        aside = _free_name(self._path)
+        try:
+            self._path.rename(aside)
+        except FileNotFoundError:
+            return  # another process was faster
+        except OSError as err:
+            raise _unusable(self._path, err) from err
+        for suffix in ("-wal", "-shm"):
+            with suppress(OSError):
+                Path(f"{self._path}{suffix}").rename(f"{aside}{suffix}")
+        self._notices.append(
+            f"The cache of profiles could not be used ({damaged}). It was set aside as {aside}; "
+            "profiles are stored in a new file."
+        )
+
+
+def default_folder() -> Path:
+    """Where the platform keeps what can be made again, or `IRENE_CACHE_DIR`."""
+    if chosen := os.environ.get(FOLDER_VARIABLE):
+        return Path(chosen)
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "irene"
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA")
+        return (Path(local) if local else Path.home() / "AppData" / "Local") / "irene"
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "irene"
+
+
+def profile_key(build: BuildSpec, trace: Trace) -> str:
+    """What was really run, as a hash: the same key means that a profile still stands.
+
+    The code counts, not its layout: comments, blank lines, docstrings and formatting of the
+    document and of the user's own files that the model came from do not matter. The device
+    is not in it: a key has a profile for each device.
+    """
+    parts = {
+        "code": _code_digest(build.text),
+        "files": [[str(path), _file_digest(path, build)] for path in _other_files(build, trace)],
+        "class": build.class_name,
+        "config": build.config_dir and _config_text(Path(build.config_dir)),
+        "arguments": trace.arguments,
+        "inputs": [[it.name, it.dtype, list(it.shape)] for it in trace.inputs],
+        "asked": [build.arguments, [[it.name, it.expression] for it in build.inputs]],
+        "sizes": [build.batch_size, build.sequence_length],
+        "dtype": [build.dtype, trace.dtype],
+        "attention": build.attention,
+        "versions": [trace.torch_version, trace.transformers_version],
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+class _DamagedError(Exception):
+    """The file is there but is not our database."""
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, timeout=_BUSY_S, check_same_thread=False)
+    try:
+        _prepare(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version == _VERSION:
+        return
+    if version > _VERSION:
+        raise _DamagedError(f"a newer IrEne wrote it, version {version}")
+    _use_wal(connection)
+    with connection:
+        connection.execute(_SCHEMA)
+        connection.execute(f"PRAGMA user_version = {_VERSION}")
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Readers beside a writer; SQLite does not wait by itself for this change of mode."""
+    deadline_s = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").close()
+        except sqlite3.OperationalError as err:
+            if "locked" not in str(err) or time.monotonic() > deadline_s:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
+def _unusable(path: Path, err: Exception) -> CacheError:
+    return CacheError(
+        f"profiles cannot be stored in {path} ({err}): free some space, make the folder "
+        f"writable, or set {FOLDER_VARIABLE} to another folder"
+    )
+
+
+def _free_name(path: Path) -> Path:
+    number = 1
+    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    return aside
+
+
+def _decode(body: str) -> Profile | None:
+    try:
+        return profile_from_json(json.loads(body))
+    except (TreeError, ValueError, KeyError, TypeError, IndexError):
+        return None  # of another version of Profile: measured again when asked for
+
+
+def _other_files(build: BuildSpec, trace: Trace) -> list[Path]:
+    """Files beside the document that the model's classes and operations come from."""
+    places = (
+        place.path
+        for node, _ in walk(trace.root)
+        for place in (node.origin, node.created_at, node.called_at)
+        if place is not None
+    )
+    return sorted({Path(it) for it in places if it and it != build.path})
+
+
+def _file_digest(path: Path, build: BuildSpec) -> str | None:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    if any(path.is_relative_to(folder) for folder in build.search_paths):
+        return _code_digest(content.decode(errors="replace"))
+    return hashlib.sha256(content).hexdigest()
+
+
+def _config_text(folder: Path) -> str | None:
+    try:
+        return (folder / "config.json").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=64)
+def _code_digest(text: str) -> str:
+    try:
+        code = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return hashlib.sha256(text.encode(errors="replace")).hexdigest()
+    for node in ast.walk(code):
+        _drop_docstring(node)
+    return hashlib.sha256(ast.dump(code).encode(errors="replace")).hexdigest()
+
+
+def _drop_docstring(node: ast.AST) -> None:
+    if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        return
+    if ast.get_docstring(node, clean=False) is not None:
+        del node.body[0]

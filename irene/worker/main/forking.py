@@ -1,0 +1,242 @@
+"""Serving where a process can be forked: a warm parent, and a child for each request.
+
+The child is its own session, so that it can be ended with all that it started. It writes
+to a pipe of its own and the parent hands on whole lines: a child that dies half-way leaves
+no half line, and the parent says how it died. Each line of that pipe begins with a mark.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import logging
+import os
+import select
+import signal
+import sys
+import sysconfig
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from irene.errors import ProtocolError
+from irene.worker import endings, protocol
+from irene.worker.main import serving
+
+_PROGRESS, _FINAL, _LIBRARIES = ">", "=", "+"
+
+_WARM = ("torch", "transformers", "diffusers", "timm", "einops", "numpy")
+"""Libraries whose modules the parent imports too once a child needed them."""
+
+_log = logging.getLogger(__name__)
+
+
+def serve(requests_fd: int, answers_fd: int) -> None:
+    """Answer requests one after another until their input ends; then nothing is left."""
+    _Parent(requests_fd, answers_fd).run()
+
+
+@dataclass(slots=True)
+class _Child:
+    """A request on its way, in a process of its own."""
+
+    call: protocol.Call
+    pid: int
+    answers_fd: int
+    life_fd: int  # closed when the parent is gone, which ends the child
+    started_s: float
+    lines: protocol.LineSplitter = field(default_factory=protocol.LineSplitter)
+    answered: bool = False
+    is_open: bool = True  # its end of the pipe
+    libraries: tuple[str, ...] = ()
+
+
+class _Parent:
+    """At most one child runs; the requests behind it wait in their order."""
+
+    def __init__(self, requests_fd: int, answers_fd: int) -> None:
+        self._requests_fd = requests_fd
+        self._answers_fd = answers_fd
+        self._lines = protocol.LineSplitter()
+        self._waiting: deque[protocol.Call] = deque()
+        self._child: _Child | None = None
+        self._wake_fd, self._waker_fd = _wake_when_a_child_ends()
+
+    def run(self) -> None:
+        while True:
+            if self._child is None and self._waiting:
+                self._child = self._start(self._waiting.popleft())
+            ready = self._select()
+            if self._requests_fd in ready and not self._read_requests():
+                self._end_child()
+                return
+            if self._wake_fd in ready:
+                os.read(self._wake_fd, 4096)
+            if self._child is not None:
+                self._attend(self._child)
+
+    def _select(self) -> list[int]:
+        fds = [self._requests_fd, self._wake_fd]
+        if self._child is not None and self._child.is_open:
+            fds.append(self._child.answers_fd)
+        return select.select(fds, [], [])[0]
+
+    def _read_requests(self) -> bool:
+        piece = os.read(self._requests_fd, 1 << 16)
+        for line in self._lines.feed(piece):
+            try:
+                order = protocol.decode_request(line)
+            except ProtocolError:
+                _log.exception("a line that is no request")
+                continue
+            if isinstance(order, protocol.Call):
+                self._waiting.append(order)
+            else:
+                self._cancel(order.request_id)
+        return bool(piece)
+
+    def _cancel(self, request_id: int) -> None:
+        if self._child is not None and self._child.call.request_id == request_id:
+            self._end_child()
+        elif request_id in [it.request_id for it in self._waiting]:
+            self._waiting = deque(it for it in self._waiting if it.request_id != request_id)
+        else:
+            return  # it was answered meanwhile
+        self._say(request_id, endings.cancelled())
+
+    def _attend(self, child: _Child) -> None:
+        """Hand on what the child wrote; once it has ended, say so and clean up after it."""
+        ended, status = os.waitpid(child.pid, os.WNOHANG)
+        self._hand_on(child)
+        if not ended:
+            return
+        if not child.answered:
+            elapsed_s = time.monotonic() - child.started_s
+            code = os.waitstatus_to_exitcode(status)
+            call = child.call
+            self._say(call.request_id, endings.died(call.request, code, elapsed_s, call.limit_s))
+        self._forget(child)
+        _import_all(child.libraries)
+
+    def _hand_on(self, child: _Child) -> None:
+        with suppress(BlockingIOError):
+            while child.is_open:
+                piece = os.read(child.answers_fd, 1 << 20)
+                child.is_open = bool(piece)
+                for line in child.lines.feed(piece):
+                    self._hand_on_line(child, line)
+
+    def _hand_on_line(self, child: _Child, line: str) -> None:
+        mark, rest = line[:1], line[1:]
+        if mark == _LIBRARIES:
+            child.libraries = tuple(json.loads(rest))
+        else:
+            child.answered = child.answered or mark == _FINAL
+            serving.write_line(self._answers_fd, rest)
+
+    def _end_child(self) -> None:
+        child = self._child
+        if child is None:
+            return
+        with suppress(ProcessLookupError):
+            os.kill(child.pid, signal.SIGKILL)  # also where its session has not begun yet
+        self._forget(child)
+        os.waitpid(child.pid, 0)
+
+    def _forget(self, child: _Child) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
+        os.close(child.answers_fd)
+        os.close(child.life_fd)
+        self._child = None
+
+    def _say(self, request_id: int, answer: protocol.Answer) -> None:
+        serving.write_line(self._answers_fd, protocol.encode_answer(request_id, answer))
+
+    def _start(self, call: protocol.Call) -> _Child:
+        answers_fd, answers_end_fd = os.pipe()
+        life_end_fd, life_fd = os.pipe()
+        os.set_blocking(answers_fd, False)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        gc.freeze()  # the collector of the child need not touch, and so copy, the parent's pages
+        started_s = time.monotonic()
+        pid = _fork()
+        if pid == 0:
+            for fd in (answers_fd, life_fd, self._requests_fd, self._answers_fd):
+                os.close(fd)
+            self._become_child(call, answers_end_fd, life_end_fd)
+        os.close(answers_end_fd)
+        os.close(life_end_fd)
+        return _Child(call, pid, answers_fd, life_fd, started_s)
+
+    def _become_child(self, call: protocol.Call, answers_fd: int, life_fd: int) -> NoReturn:
+        try:
+            os.setsid()
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            os.close(self._wake_fd)
+            os.close(self._waker_fd)
+            threading.Thread(target=_end_with_parent, args=(life_fd,), daemon=True).start()
+            _serve_in_child(call, answers_fd)
+        except BaseException:  # noqa: BLE001 - the worker's rim: the parent's code ends here
+            _log.exception("fault of IrEne in a child")
+            os._exit(1)
+        serving.leave()
+
+
+def _serve_in_child(call: protocol.Call, answers_fd: int) -> None:
+    before = frozenset(sys.modules)
+
+    def write(line: str, is_final: bool) -> None:
+        serving.write_line(answers_fd, (_FINAL if is_final else _PROGRESS) + line)
+        if is_final:
+            serving.write_line(answers_fd, _LIBRARIES + json.dumps(_new_libraries(before)))
+
+    serving.serve(call, serving.Outlet(call.request_id, write))
+
+
+def _end_with_parent(life_fd: int) -> None:
+    os.read(life_fd, 1)  # nobody writes: it returns when the other end is closed
+    os.killpg(0, signal.SIGKILL)
+
+
+def _wake_when_a_child_ends() -> tuple[int, int]:
+    wake_fd, waker_fd = os.pipe()
+    os.set_blocking(waker_fd, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(waker_fd)
+    return wake_fd, waker_fd
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():
+        # Libraries of linear algebra start threads when imported; they handle a fork.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def _new_libraries(before: frozenset[str]) -> list[str]:
+    """Modules of warm libraries that this process imported, from the installed packages alone."""
+    installed = tuple(sysconfig.get_path(name) for name in ("purelib", "platlib"))
+    return [
+        name
+        for name, module in list(sys.modules.items())
+        if name not in before
+        and name.partition(".")[0] in _WARM
+        and str(getattr(module, "__file__", None)).startswith(installed)
+    ]
+
+
+def _import_all(names: Iterable[str]) -> None:
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception:  # noqa: BLE001 - the worker's rim: only warmth is lost
+            _log.warning("could not import %s ahead of time", name)
