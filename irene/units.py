@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 _PREFIXES = (
     (1e15, "P"),
@@ -82,6 +83,29 @@ def format_calls(n_calls: int, each_j: float) -> str:
     return format_energy(each_j) if n_calls == 1 else f"{n_calls} x {format_energy(each_j)}"
 
 
+@dataclass(frozen=True, slots=True)
+class EnergyScale:
+    """One unit and one number of decimals for all energies of a table.
+
+    A table counts in steps of its last digit, so that integers add up where texts must.
+    """
+
+    step_j: float
+    prefix: str
+    decimals: int
+
+    def text(self, n_steps: int) -> str:
+        """`3117 -> "31.17 mJ"`."""
+        return f"{n_steps * 10.0**-self.decimals:.{self.decimals}f} {self.prefix}J"
+
+
+def energy_scale(total_j: float, n_digits: int = 3) -> EnergyScale:
+    """The scale that shows `total_j` with `n_digits` digits, and its parts beside it."""
+    scale, prefix = _prefix(total_j)
+    decimals = _decimals(total_j / scale) + n_digits - 3
+    return EnergyScale(scale * 10.0**-decimals, prefix, decimals)
+
+
 def format_column(energies_j: Sequence[float]) -> list[str]:
     """Energies of one table: one unit, one number of decimals, three digits for the largest.
 
@@ -89,17 +113,15 @@ def format_column(energies_j: Sequence[float]) -> list[str]:
     (largest remainder), so that the printed parts add up to the printed total exactly.
     """
     total, parts = energies_j[0], list(energies_j[1:])
-    scale, prefix = _prefix(total)
-    decimals = _decimals(total / scale)
-    step = scale * 10.0**-decimals
-    wanted = round(total / step)
-    rounded = _apportion([part / step for part in parts], wanted)
-    return [f"{n * 10.0**-decimals:.{decimals}f} {prefix}J" for n in (wanted, *rounded)]
+    scale = energy_scale(total)
+    wanted = round(total / scale.step_j)
+    rounded = apportion([part / scale.step_j for part in parts], wanted)
+    return [scale.text(n_steps) for n_steps in (wanted, *rounded)]
 
 
-def _apportion(values: Sequence[float], total: int) -> list[int]:
+def apportion(values: Sequence[float], total: int) -> list[int]:
     """Integers near `values` whose sum is `total` where the values' own sum rounds to it."""
-    floors = [math.floor(value) for value in values]
+    floors = [math.floor(value + 1e-9) for value in values]  # 2.9999999999999996 is 3
     missing = total - sum(floors)
     if not 0 <= missing <= len(values):
         return [round(value) for value in values]
