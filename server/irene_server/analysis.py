@@ -38,25 +38,31 @@ class Snapshot:
     """A document at one moment."""
 
     uri: str
+    path: str  # "" for a document that is no file
     text: str
     version: int
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What an estimate made of a snapshot; `is_whole` where its text could be read to the end."""
+    """What an estimate made of a snapshot."""
 
     annotations: Annotations
-    is_whole: bool
+    is_whole: bool  # the text could be read to its end
+    device: str | None = None  # the name of the device that the values stand for
 
 
 Publish = Callable[["Annotations"], None]
 
 
 class Estimator(Protocol):
-    """Reads a snapshot; calls `publish` with what can be said before all values are there."""
+    """Reads a snapshot.
 
-    async def __call__(self, snapshot: Snapshot, publish: Publish) -> Reading: ...
+    `publish` takes what can be said before all values are there; it is None where values of
+    an older text stand, which an unfinished estimate must not blank.
+    """
+
+    async def __call__(self, snapshot: Snapshot, publish: Publish | None) -> Reading: ...
 
 
 class Clock(Protocol):
@@ -86,6 +92,7 @@ class View:
     version: int
     annotations: Annotations | None  # None: nothing is known yet
     state: State
+    device: str | None
 
 
 @dataclass(slots=True)
@@ -93,10 +100,12 @@ class _Open:
     """An open document. `origins[i]` is the line of the values' text that is line i + 1 now."""
 
     uri: str
+    path: str
     text: Text
     version: int
     origins: tuple[int, ...]
     values: Annotations | None = None
+    device: str | None = None
     is_complete: bool = False  # `values` are final ones, not those of an unfinished estimate
     state: State = "pending"
     took_s: float = 0.0
@@ -119,11 +128,11 @@ class Analysis:
         self._open: dict[str, _Open] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
-    def open(self, uri: str, content: str, version: int) -> None:
+    def open(self, uri: str, path: str, content: str, version: int) -> None:
         """Starts to estimate a document, without a debounce."""
         self.close(uri)
         text = text_of(content)
-        document = _Open(uri, text, version, tuple(range(1, text.n_lines + 1)))
+        document = _Open(uri, path, text, version, tuple(range(1, text.n_lines + 1)))
         self._open[uri] = document
         self._start(document, delay_s=0.0)
 
@@ -169,7 +178,7 @@ class Analysis:
             return None
         values = document.values
         placed = values and shifted(values, document.origins)
-        return View(uri, document.text, document.version, placed, document.state)
+        return View(uri, document.text, document.version, placed, document.state, document.device)
 
     async def first_view(self, uri: str) -> View | None:
         """As `view`, but waits until the classes of a document just opened are known."""
@@ -214,39 +223,42 @@ class Analysis:
             await asyncio.wait({superseded})
         mark = asyncio.ensure_future(self._mark_stale(document))
         try:
-            await self._read(document)
+            if not await self._read(document):
+                await mark
         finally:
             mark.cancel()
 
     async def _mark_stale(self, document: _Open) -> None:
+        """Says that old values are old, but only when they stay for longer than a moment."""
         await self._clock.sleep(STALE_AFTER_S)
         if document.is_complete:
-            document.state = "stale"
-            self._on_change(document.uri)
+            self._end(document, "stale")
 
-    async def _read(self, document: _Open) -> None:
-        snapshot, started_s = _snapshot(document), self._clock.now_s()
+    async def _read(self, document: _Open) -> bool:
+        """Whether there are new values, or none to wait for; False: the old ones stay."""
+        started_s = self._clock.now_s()
 
         def publish(annotations: Annotations) -> None:
-            if not document.is_complete:
-                self._show(document, annotations, "pending")
+            self._show(document, Reading(annotations, is_whole=False), "pending")
 
         try:
-            reading = await self._estimate(snapshot, publish)
+            reading = await self._estimate(
+                _snapshot(document), None if document.is_complete else publish
+            )
         except Exception:  # the request rim: one document's fault must not end the server
-            log.exception("The estimate of %s failed", snapshot.uri)
+            log.exception("The estimate of %s failed", document.uri)
             self._end(document, "failed")
-            return
+            return True
         document.took_s = self._clock.now_s() - started_s
         if document.is_complete and not reading.is_whole:
-            self._end(document, "stale")
-            return
+            return False
         document.is_complete = reading.is_whole
-        self._show(document, reading.annotations, "fresh" if reading.is_whole else "stale")
+        self._show(document, reading, "fresh")
+        return True
 
-    def _show(self, document: _Open, annotations: Annotations, state: State) -> None:
+    def _show(self, document: _Open, reading: Reading, state: State) -> None:
         """New values, of the text as it is: an edit since would have cancelled this task."""
-        document.values = annotations
+        document.values, document.device = reading.annotations, reading.device
         document.origins = tuple(range(1, document.text.n_lines + 1))
         self._end(document, state)
 
@@ -257,7 +269,7 @@ class Analysis:
 
 
 def _snapshot(document: _Open) -> Snapshot:
-    return Snapshot(document.uri, document.text.content, document.version)
+    return Snapshot(document.uri, document.path, document.text.content, document.version)
 
 
 def _debounce_s(took_s: float) -> float:

@@ -100,6 +100,12 @@ def resolved_hint(hint: types.InlayHint, view: View) -> types.InlayHint:
     return hint
 
 
+def uri_of(hint: types.InlayHint) -> str:
+    """The document of a hint that this server made; "" for any other."""
+    data = hint.data
+    return str(data.get("uri", "")) if isinstance(data, dict) else ""
+
+
 def code_lenses(
     view: View, codec: PositionCodec, commands: LensCommands, *, is_trusted: bool
 ) -> list[types.CodeLens]:

@@ -5,12 +5,15 @@ The names stand in `extension/src/messages.ts` too; a test compares the three.
 
 from __future__ import annotations
 
+import logging
 import re
 import types as python_types
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from irene.errors import ProtocolError
+
+log = logging.getLogger(__name__)
 
 SERVER_SETTINGS = (
     "enabled",
@@ -53,12 +56,15 @@ class InterpreterParams:
     source: str
 
 
+StatusState = Literal["ready", "working", "failed"]
+
+
 @dataclass(frozen=True, slots=True)
 class StatusParams:
     """State of one document, or of the server where `uri` is None."""
 
     uri: str | None
-    state: Literal["ready", "working", "failed"]
+    state: StatusState
     text: str
     device: str | None
     tooltip: str  # Markdown
@@ -115,6 +121,25 @@ class ProfileAnswer:
 
 
 Message = TypeVar("Message")
+
+
+def speaks_irene(initialization_options: object) -> bool:
+    """Whether the client is our extension; other editors may send options of their own."""
+    return isinstance(initialization_options, dict) and "interpreter" in initialization_options
+
+
+def interpreter_at_start(initialization_options: object) -> InterpreterParams | None:
+    """What our extension says in `initialize`; None from any other editor.
+
+    Options that cannot be read count as those of an untrusted folder.
+    """
+    if not isinstance(initialization_options, dict) or not speaks_irene(initialization_options):
+        return None
+    try:
+        return decode(InterpreterParams, initialization_options["interpreter"])
+    except ProtocolError as err:
+        log.warning("%s", err)
+        return InterpreterParams(path=None, trusted=False, source="unreadable options")
 
 
 def decode(kind: type[Message], data: object) -> Message:

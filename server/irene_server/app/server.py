@@ -1,0 +1,138 @@
+"""The server of one client: its documents, its session, and what it tells the client."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from pygls.lsp.server import LanguageServer
+from pygls.uris import to_fs_path
+from pygls.workspace import PositionCodec
+
+from irene.errors import TargetError
+from irene_server import convert, messages
+from irene_server.analysis import Analysis, Publish, Reading, Snapshot, State, View
+from irene_server.app.client import Client
+from irene_server.app.dialect import EnergyProtocol, converter
+from irene_server.messages import InterpreterParams, ProfileAnswer
+
+if TYPE_CHECKING:
+    from irene_server.session import Session
+
+log = logging.getLogger(__name__)
+
+NAME = "irene-server"
+_STATUS_STATES: dict[State, messages.StatusState] = {
+    "pending": "working",
+    "fresh": "ready",
+    "stale": "ready",
+    "failed": "failed",
+}
+
+
+class EnergyServer(LanguageServer):
+    """`analysis` holds the open documents, `session` what was chosen, `client` the other side."""
+
+    protocol: EnergyProtocol
+
+    def __init__(self, version: str) -> None:
+        super().__init__(NAME, version, protocol_cls=EnergyProtocol, converter_factory=converter)
+        self.client = Client(self)
+        self.interpreter: InterpreterParams | None = None  # as `initialize` had it
+        self.analysis = Analysis(self.estimate, self.show)
+
+    @cached_property
+    def session(self) -> Session:
+        """Made after `initialize` was answered: its imports take most of the server's start."""
+        from irene_server.session import Session  # noqa: PLC0415 - see above
+
+        session = Session(self.client)
+        session.roots = self.folders
+        if self.interpreter is not None:
+            session.use(self.interpreter)
+        return session
+
+    @property
+    def codec(self) -> PositionCodec:
+        return self.workspace.position_codec
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The workspace folders, as paths: targets and imports are looked up in them."""
+        paths = (to_fs_path(it.uri) for it in self.workspace.folders.values())
+        return tuple(it for it in paths if it is not None)
+
+    @property
+    def commands(self) -> convert.LensCommands:
+        """What lenses may name: an editor without our extension has the server's commands alone."""
+        speaks_irene = self.client.abilities.speaks_irene
+        return convert.EXTENSION_COMMANDS if speaks_irene else convert.PLAIN_COMMANDS
+
+    def shows_lenses(self, uri: str) -> bool:
+        settings = self.session.known_settings(uri)
+        return self.client.abilities.shows_lenses and settings.shows_lenses
+
+    async def estimate(self, snapshot: Snapshot, publish: Publish | None) -> Reading:
+        return await self.session.estimate(snapshot, publish)
+
+    def show(self, uri: str) -> None:
+        """A document has new values, or their state changed."""
+        view = self.analysis.view(uri)
+        if view is not None:
+            self.client.refresh()
+            self.client.publish(view)
+            self.client.status(_status(view))
+
+    def snapshot(self, uri: str | None) -> Snapshot | None:
+        """An open document, of those that a person can ask about."""
+        return None if uri is None else self.analysis.snapshot(uri)
+
+    def close(self, uri: str) -> None:
+        self.analysis.close(uri)
+        self.session.close(uri)
+        self.client.forget(uri)
+
+    def files_changed(self, except_for: str | None) -> None:
+        """What was built may have imported the files that changed on disk."""
+        self.session.benches.forget()
+        self.analysis.again(it for it in self.analysis.uris if it != except_for)
+
+    async def profile(self, uri: str, class_name: str | None) -> ProfileAnswer:
+        """Profiles a model with a progress bar that can cancel it, then shows its values.
+
+        Raises:
+            TargetError: the document has no such model, or it cannot be run.
+        """
+        snapshot = self.analysis.snapshot(uri)
+        if snapshot is None:
+            raise TargetError(f"{uri} is not open: open the file whose model is to be profiled")
+        task = asyncio.current_task()
+        assert task is not None
+        title = f"IrEne: profiling {class_name or 'the model'}"
+        async with self.client.progress(title, on_cancel=task.cancel) as report:
+            answer = await self.session.profile(snapshot, class_name, report)
+        log.info("Profiled %s: %s", answer.class_name, answer.summary)
+        self.analysis.again()
+        return answer
+
+    def report_server_error(self, error: Exception, source: type[Exception]) -> None:
+        """To the log alone: a person is told where they asked for something."""
+        log.error("%s: %s", source.__name__, error)
+
+
+def path_of(uri: str) -> str:
+    """The path of a `file:` document; "" for one that is no file."""
+    return to_fs_path(uri) or ""
+
+
+def _status(view: View) -> messages.StatusParams:
+    annotations = view.annotations
+    return messages.StatusParams(
+        uri=view.uri,
+        state=_STATUS_STATES[view.state],
+        text=annotations.summary if annotations else "",
+        device=view.device,
+        tooltip=annotations.classes[0].text if annotations and annotations.classes else "",
+    )
