@@ -57,8 +57,7 @@ async def initialized(ls: EnergyServer, _params: types.InitializedParams) -> Non
 
 @server.feature(types.SHUTDOWN)
 async def shutdown(ls: EnergyServer, _params: None) -> None:
-    await ls.analysis.shut_down()
-    await ls.session.shut_down()
+    await ls.shut_down()
 
 
 @server.feature(types.TEXT_DOCUMENT_DID_OPEN)

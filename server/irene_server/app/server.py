@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pygls.lsp.server import LanguageServer
@@ -42,17 +41,19 @@ class EnergyServer(LanguageServer):
         self.client = Client(self)
         self.interpreter: InterpreterParams | None = None  # as `initialize` had it
         self.analysis = Analysis(self.estimate, self.show)
+        self._session: Session | None = None
 
-    @cached_property
+    @property
     def session(self) -> Session:
         """Made after `initialize` was answered: its imports take most of the server's start."""
-        from irene_server.session import Session  # noqa: PLC0415 - see above
+        if self._session is None:
+            from irene_server.session import Session  # noqa: PLC0415 - see above
 
-        session = Session(self.client)
-        session.roots = self.folders
-        if self.interpreter is not None:
-            session.use(self.interpreter)
-        return session
+            self._session = Session(self.client)
+            self._session.roots = self.folders
+            if self.interpreter is not None:
+                self._session.use(self.interpreter)
+        return self._session
 
     @property
     def codec(self) -> PositionCodec:
@@ -93,6 +94,12 @@ class EnergyServer(LanguageServer):
         self.analysis.close(uri)
         self.session.close(uri)
         self.client.forget(uri)
+
+    async def shut_down(self) -> None:
+        """Stops all that runs for this client, and waits until it is gone."""
+        await self.analysis.shut_down()
+        if self._session is not None:
+            await self._session.shut_down()
 
     def files_changed(self, except_for: str | None) -> None:
         """What was built may have imported the files that changed on disk."""
