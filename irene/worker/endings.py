@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import sys
 
+from irene.units import format_bytes
 from irene.worker.protocol import EnvironmentRequest, ProfileRequest, Refusal, Request
 
 
@@ -51,6 +52,17 @@ def died(request: Request, status: int, elapsed_s: float, limit_s: float | None)
     )
 
 
+def worker_died(status: int) -> Refusal:
+    """The process that starts the others ended, which no model can make it do."""
+    how = signal_name(-status) if status < 0 else f"exit code {status}"
+    return Refusal(
+        kind="crash",
+        message=f"The process that builds models ended unexpectedly ({how}).",
+        line=None,
+        advice="It is started again with the next request; IrEne's log has its last words.",
+    )
+
+
 def asked_to_exit(code: object) -> Refusal:
     """The model's code raised `SystemExit`, as `sys.exit` does."""
     return Refusal(
@@ -61,14 +73,20 @@ def asked_to_exit(code: object) -> Refusal:
     )
 
 
-def out_of_memory(request: Request) -> Refusal:
-    """A real run needs more memory than there is."""
-    return Refusal(
-        kind="memory",
-        message="There is not enough memory to run this model for real.",
-        line=None,
-        advice=_smaller(request),
-    )
+def out_of_memory(
+    request: Request, needed_bytes: int | None = None, available_bytes: int | None = None
+) -> Refusal:
+    """A real run needs more memory than there is; the figures where they are known."""
+    message = "There is not enough memory to run this model for real"
+    if needed_bytes is not None and available_bytes is not None:
+        message += (
+            f": its parameters alone take {format_bytes(needed_bytes)}, "
+            f"{format_bytes(available_bytes)} are free"
+        )
+        advice = "Try a smaller data type, a smaller model, or a machine with more memory."
+    else:
+        advice = _smaller(request)
+    return Refusal("memory", f"{message}.", None, advice)
 
 
 def no_torch(why: str) -> Refusal:

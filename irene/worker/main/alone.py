@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 from typing import TextIO
 
@@ -35,7 +36,14 @@ def _watch(requests: TextIO, request_id: int, outlet: serving.Outlet) -> None:
         if order == protocol.Cancel(request_id):
             outlet.end(endings.cancelled())
             break
+    _end_group()
     serving.leave()
+
+
+def _end_group() -> None:
+    """End also what the user's code started, where the runner made a group for us."""
+    if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
 
 
 def _next(requests: TextIO) -> protocol.Call | protocol.Cancel | None:
