@@ -2,15 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
+from irene.cache import ProfileStore, profile_key
+from irene.energy import processor
+from irene.energy.catalogue import Device, auto, find
+from irene.energy.measured import price_profile, profile_notes
+from irene.energy.physics import price, pricing_notes
 from irene.energy.prices import PricedNode
-from irene.source.targets import Target
+from irene.errors import CacheError, DeviceError, MeterError, WorkerError
+from irene.source.outline import Outline, Problem, outline
+from irene.source.targets import Options, Plan, Target, covered_by, plan
 from irene.tree import Trace
-from irene.worker.protocol import Profile, Progress, Refusal
+from irene.worker.protocol import (
+    Answer,
+    BuildSpec,
+    Profile,
+    ProfileRequest,
+    Progress,
+    Refusal,
+    Request,
+    TraceRequest,
+)
+
+_log = logging.getLogger(__name__)
 
 OnProgress = Callable[[Progress], None]
+
+TRACE_LIMIT_S = 60.0
+PROFILE_LIMIT_S = 900.0
+PROFILE_WINDOW_S = 5.0
+MAX_TRACES = 32
+
+PASSING = frozenset({"cancelled", "timeout", "crash", "memory", "internal", "no-interpreter"})
+"""Refusals that another try may not meet; they are not remembered."""
+
+
+class Worker(Protocol):
+    """Runs one request in the user's interpreter; `irene.runner.Worker` is the real one."""
+
+    async def run(
+        self, request: Request, *, limit_s: float, on_progress: OnProgress | None = None
+    ) -> Answer: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A buffer: its absolute path ("" for none), its text and the version of that text."""
+
+    path: str
+    text: str
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +67,7 @@ class Estimate:
     device_name: str
     trace: Trace
     priced: PricedNode
+    notes: tuple[str, ...]  # how the price was made
     profile: Profile | None
     profiled_elsewhere: tuple[str, ...]  # other device ids with a stored profile
 
@@ -35,3 +81,194 @@ class Refused:
 
 
 Outcome = Estimate | Refused
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentPlan:
+    """What to estimate in a document, and in which order; made from its text alone."""
+
+    document: Document
+    outline: Outline
+    text_problems: tuple[Problem, ...]
+    targets: Plan
+    order: tuple[Target, ...]  # the selected target first, then what it does not cover
+
+    def contents(self, class_name: str) -> frozenset[str]:
+        """The classes of the file that a class contains, itself left out."""
+        return frozenset(covered_by(self.outline, class_name))
+
+
+@dataclass(frozen=True, slots=True)
+class FileEstimates:
+    """The outcomes of a document so far, in the order of its plan."""
+
+    plan: DocumentPlan
+    outcomes: tuple[Outcome, ...]
+    pending: tuple[Target, ...]
+
+
+def plan_document(
+    document: Document, options: Options, roots: tuple[str, ...], selected: str | None
+) -> DocumentPlan:
+    """Which classes of a document are estimated; parses, never runs anything.
+
+    `roots` are the workspace folders, `selected` the class that a person picked.
+    """
+    outlined, problems = outline(document.text)
+    targets = plan(document.path, document.text, outlined, options, roots, selected)
+    return DocumentPlan(document, outlined, problems, targets, _order(outlined, targets))
+
+
+def _order(outlined: Outline, targets: Plan) -> tuple[Target, ...]:
+    """The selected target, the described ones, then those that no earlier one contains."""
+    first = [targets.selected] if targets.selected else []
+    described = [it for it in targets.candidates if it.arguments.origin in _DESCRIBED]
+    order: list[Target] = []
+    covered: set[str] = set()
+    for target in (*first, *described, *targets.candidates):
+        if target in order or (target.class_name in covered and target not in described):
+            continue
+        order.append(target)
+        covered |= {target.class_name, *covered_by(outlined, target.class_name)}
+    return tuple(order)
+
+
+_DESCRIBED = ("comment", "pyproject.toml")
+
+
+class Estimator:
+    """Estimates in one worker; remembers the traces of targets that did not change.
+
+    The invariant: a remembered trace is what the worker would answer now. A build's key
+    holds its whole text; `forget` drops all when a file on disk changed.
+    """
+
+    def __init__(self, worker: Worker, store: ProfileStore | None) -> None:
+        self._worker = worker
+        self._store = store
+        self._traces: dict[BuildSpec, Trace | Refusal] = {}
+
+    def forget(self) -> None:
+        """Drop remembered traces: a file that they may have imported has changed."""
+        self._traces.clear()
+
+    async def estimate(self, planned: DocumentPlan) -> AsyncIterator[FileEstimates]:
+        """The document's estimates, again after each target; the last one has all."""
+        outcomes: tuple[Outcome, ...] = ()
+        for i, target in enumerate(planned.order):
+            outcomes = (*outcomes, await self.outcome(target))
+            yield FileEstimates(planned, outcomes, planned.order[i + 1 :])
+
+    async def outcome(self, target: Target) -> Outcome:
+        """The profile of a target on its device where one is stored, else its price."""
+        device = _device(target)
+        if isinstance(device, Refusal):
+            return Refused(target, device)
+        trace = await self._trace(target.build)
+        if isinstance(trace, Refusal):
+            return Refused(target, trace)
+        profiles = self._profiles(target.build, trace)
+        return _estimate(target, device, trace, profiles)
+
+    async def profile(
+        self, target: Target, on_progress: OnProgress | None, *, fresh: bool = False
+    ) -> Outcome:
+        """Run the target for real on this machine and price what was measured.
+
+        A stored profile of the same code, inputs and device is taken unless `fresh`. The
+        machine's own device is used where the target's device is not here.
+        """
+        device = _device(target)
+        if isinstance(device, Refusal):
+            return Refused(target, device)
+        local = _local(device)
+        trace = await self._trace(target.build)
+        if isinstance(trace, Refusal):
+            return Refused(target, trace)
+        stored = {} if fresh else self._profiles(target.build, trace)
+        if local.id not in stored:
+            answer = await self._run_profile(target.build, local, on_progress)
+            if isinstance(answer, Refusal):
+                return Refused(target, answer)
+            stored = {**stored, local.id: answer}
+            self._keep(target.build, answer, local)
+        return _estimate(target, local, trace, stored)
+
+    async def _run_profile(
+        self, build: BuildSpec, device: Device, on_progress: OnProgress | None
+    ) -> Profile | Refusal:
+        request = ProfileRequest(
+            build, "cpu" if device.kind == "cpu" else "cuda:0", PROFILE_WINDOW_S
+        )
+        answer = await self._run(request, PROFILE_LIMIT_S, on_progress)
+        assert isinstance(answer, Profile | Refusal)
+        return answer
+
+    async def _trace(self, build: BuildSpec) -> Trace | Refusal:
+        if build not in self._traces:
+            answer = await self._run(TraceRequest(build), TRACE_LIMIT_S, None)
+            assert isinstance(answer, Trace | Refusal)
+            if isinstance(answer, Refusal) and answer.kind in PASSING:
+                return answer
+            while len(self._traces) >= MAX_TRACES:
+                del self._traces[next(iter(self._traces))]
+            self._traces[build] = answer
+        return self._traces[build]
+
+    async def _run(
+        self, request: Request, limit_s: float, on_progress: OnProgress | None
+    ) -> Answer:
+        try:
+            return await self._worker.run(request, limit_s=limit_s, on_progress=on_progress)
+        except WorkerError as err:
+            return Refusal("no-interpreter", str(err), None, "Choose another interpreter.")
+
+    def _profiles(self, build: BuildSpec, trace: Trace) -> Mapping[str, Profile]:
+        """Stored profiles of just this target, by device id; none where the cache fails."""
+        if self._store is None:
+            return {}
+        try:
+            return self._store.profiles(profile_key(build, trace))
+        except CacheError as err:
+            _log.warning("%s", err)
+            return {}
+
+    def _keep(self, build: BuildSpec, profile: Profile, device: Device) -> None:
+        if self._store is None:
+            return
+        subject = f"{build.path}:{build.class_name}"
+        try:
+            self._store.keep(profile_key(build, profile.trace), device.id, profile, subject)
+        except CacheError as err:
+            _log.warning("the profile is shown but not kept: %s", err)
+
+
+def _estimate(
+    target: Target, device: Device, trace: Trace, profiles: Mapping[str, Profile]
+) -> Outcome:
+    """The price from the profile of this device where there is one, else from physics."""
+    elsewhere = tuple(it for it in profiles if it != device.id)
+    profile = profiles.get(device.id)
+    if profile is None:
+        priced, notes = price(trace.root, device), pricing_notes(trace.root, device)
+        return Estimate(target, device.id, device.name, trace, priced, notes, None, elsewhere)
+    try:
+        priced = price_profile(profile, device)
+    except MeterError as err:
+        return Refused(target, Refusal("internal", str(err), None, "Profile the model again."))
+    notes = profile_notes(profile, device)
+    return Estimate(
+        target, device.id, device.name, profile.trace, priced, notes, profile, elsewhere
+    )
+
+
+def _device(target: Target) -> Device | Refusal:
+    try:
+        return find(target.device.value)
+    except DeviceError as err:
+        return Refusal("device", str(err), None, f"It was set in: {target.device.where}.")
+
+
+def _local(device: Device) -> Device:
+    """The device if it is in this machine, else the one that measures here."""
+    return device if device.id in (auto().id, processor.device().id) else auto()
