@@ -1,0 +1,7 @@
+"""The model of a `BuildSpec`: class, arguments, dtype and inputs, on meta tensors or for real."""
+
+from __future__ import annotations
+
+from irene.worker.building.building import BuiltModel, build
+
+__all__ = ["BuiltModel", "build"]

@@ -1,0 +1,214 @@
+"""The constructor call: on meta or for real, noting which line made each module."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from irene.tree import Assumption, Location
+from irene.worker.frames import UserCode
+from irene.worker.meta import ValueQuestion, stay_on_meta
+from irene.worker.refusals import Refused, describe, line_in, place_of, refuse
+from irene.worker.values import KnownValues
+
+if TYPE_CHECKING:
+    import torch
+
+_LARGEST_REAL_BYTES = 1 << 30
+_NO_VALUE = ("meta tensor", "meta device", "data-dependent")
+
+
+@dataclass(frozen=True, slots=True)
+class Constructed:
+    """A module in eval mode, and what was learnt while it was made."""
+
+    model: torch.nn.Module
+    created_at: dict[torch.nn.Module, Location]
+    values: KnownValues
+    assumptions: tuple[Assumption, ...]
+
+
+def construct(
+    make: Callable[[], torch.nn.Module], dtype: str | None, user_code: UserCode, *, on_meta: bool
+) -> Constructed:
+    """Call `make`; on meta nothing is allocated, unless the constructor needs real values.
+
+    Raises:
+        Refused: the constructor raised.
+    """
+    if not on_meta:
+        return _make(make, dtype, user_code, contextlib.nullcontext(), KnownValues())
+    import torch
+
+    values = KnownValues()
+    try:
+        with torch.device("meta"):
+            return _make(make, dtype, user_code, stay_on_meta(values), values)
+    except _NeedsValuesError as err:
+        return _make_small(make, dtype, user_code, err)
+
+
+class _NeedsValuesError(Exception):
+    """The constructor asks for values that meta tensors do not have."""
+
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(str(refused))
+        self.refused = refused
+
+
+def _make(
+    make: Callable[[], torch.nn.Module],
+    dtype: str | None,
+    user_code: UserCode,
+    mode: contextlib.AbstractContextManager[object],
+    values: KnownValues,
+) -> Constructed:
+    created: dict[torch.nn.Module, Location] = {}
+    try:
+        with mode, _default_dtype(dtype), _noting_creation(created, user_code):
+            model = make().eval()
+            if dtype is not None:
+                model = model.to(dtype_named(dtype))
+    except (Refused, MemoryError):
+        raise
+    except Exception as err:
+        refused = _constructor_raised(err, user_code)
+        if isinstance(err, ValueQuestion) or any(it in str(err) for it in _NO_VALUE):
+            raise _NeedsValuesError(refused) from err
+        raise refused from err
+    return Constructed(model, created, values, ())
+
+
+def _make_small(
+    make: Callable[[], torch.nn.Module],
+    dtype: str | None,
+    user_code: UserCode,
+    reason: _NeedsValuesError,
+) -> Constructed:
+    """The same with real memory, up to a limit."""
+    from dataclasses import replace
+
+    try:
+        made = _make(make, dtype, user_code, _allocation_limit(), KnownValues())
+    except (_TooLargeError, _NeedsValuesError):
+        raise reason.refused from reason
+    text = "built with real memory, as the constructor asks for values of tensors"
+    return replace(made, assumptions=(Assumption(text, None),))
+
+
+class _TooLargeError(MemoryError):
+    """The real memory of a model went over the limit for an estimate."""
+
+
+def _allocation_limit() -> contextlib.AbstractContextManager[object]:
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Limit(TorchDispatchMode):  # type: ignore[misc] # torch's base is untyped
+        n_bytes = 0
+
+        def __torch_dispatch__(
+            self,
+            func: torch._ops.OpOverload,
+            _types: object,
+            args: tuple[object, ...] = (),
+            kwargs: dict[str, object] | None = None,
+        ) -> object:
+            result = func(*args, **(kwargs or {}))
+            if isinstance(result, torch.Tensor) and not func.is_view:
+                self.n_bytes += result.numel() * result.element_size()
+            if self.n_bytes > _LARGEST_REAL_BYTES:
+                raise _TooLargeError
+            return result
+
+    limit: contextlib.AbstractContextManager[object] = Limit()
+    return limit
+
+
+@contextlib.contextmanager
+def _default_dtype(dtype: str | None) -> Iterator[None]:
+    import torch
+
+    if dtype is None:
+        yield
+        return
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype_named(dtype))
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def dtype_named(name: str) -> torch.dtype:
+    """The floating dtype of that name.
+
+    Raises:
+        Refused: there is none, or parameters cannot have it.
+    """
+    import torch
+
+    dtype = getattr(torch, name, None)
+    if name not in ("float64", "float32", "float16", "bfloat16") or dtype is None:
+        raise refuse(
+            "arguments",
+            f"A model cannot be built with dtype {name!r}.",
+            advice="Use float32, float16, bfloat16 or float64.",
+        )
+    assert isinstance(dtype, torch.dtype)
+    return dtype
+
+
+@contextlib.contextmanager
+def _noting_creation(
+    created: dict[torch.nn.Module, Location], user_code: UserCode
+) -> Iterator[None]:
+    """Note for each module the innermost line of the user's code that called its constructor."""
+    import torch
+
+    original = torch.nn.Module.__init__
+
+    def init(module: torch.nn.Module, *args: object, **kwargs: object) -> None:
+        original(module, *args, **kwargs)
+        at = user_code.location(_outside_constructors(module, sys._getframe(1)))
+        if at is not None:
+            created[module] = at
+
+    torch.nn.Module.__init__ = init  # type: ignore[method-assign] # restored below
+    try:
+        yield
+    finally:
+        torch.nn.Module.__init__ = original  # type: ignore[method-assign] # as it was
+
+
+def _outside_constructors(module: object, frame: FrameType | None) -> FrameType | None:
+    """The frame that called the constructor of `module`: past its own chain of `__init__`."""
+    caller = frame
+    while frame is not None:
+        code = frame.f_code
+        is_own = bool(code.co_argcount) and frame.f_locals.get(code.co_varnames[0]) is module
+        if is_own:
+            caller = frame.f_back
+        elif code.co_name not in _WRAPPERS:
+            break
+        frame = frame.f_back
+    return caller
+
+
+# Names of functions that decorate constructors in common libraries.
+_WRAPPERS = frozenset({"wrapper", "wrapped", "inner", "wrapped_init", "_wrapped", "__call__"})
+
+
+def _constructor_raised(error: Exception, user_code: UserCode) -> Refused:
+    path = user_code.document
+    return refuse(
+        "constructor",
+        f"Building the model raised {describe(error)}{place_of(error, path)}",
+        line=line_in(error, path),
+        advice="Correct the constructor, or give other arguments in an irene comment above the "
+        "class.",
+    )

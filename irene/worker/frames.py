@@ -1,0 +1,69 @@
+"""Which files are the user's, and which line of them is being executed."""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from types import FrameType
+
+from irene.tree import Location
+
+_OURS = os.path.dirname(os.path.dirname(os.path.realpath(__file__))) + os.sep  # noqa: PTH120
+_INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+
+
+class UserCode:
+    """The document, and every file below `roots` that is not an installed package.
+
+    With `roots` None every file that is not installed counts, as the Python API wants it.
+    """
+
+    def __init__(self, document: str, roots: tuple[str, ...] | None) -> None:
+        self.document = document
+        self._real_document = os.path.realpath(document) if document else ""
+        self._roots = None if roots is None else tuple(_folder(root) for root in roots if root)
+        self._known: dict[str, str | None] = {document: document} if document else {}
+
+    def path_of(self, filename: str) -> str | None:
+        """The path to show for a code object's file; None where it is not the user's."""
+        try:
+            return self._known[filename]
+        except KeyError:
+            path = self._known[filename] = self._decide(filename)
+            return path
+
+    def location(self, frame: FrameType | None) -> Location | None:
+        """The innermost line of the user's code at or above `frame`."""
+        known = self._known
+        while frame is not None:
+            filename = frame.f_code.co_filename
+            path = known[filename] if filename in known else self.path_of(filename)
+            if path is not None:
+                return Location(path, frame.f_lineno)
+            frame = frame.f_back
+        return None
+
+    def current_location(self) -> Location | None:
+        """The innermost line of the user's code that is executing now."""
+        return self.location(sys._getframe(1))
+
+    def _decide(self, filename: str) -> str | None:
+        if filename.startswith("<") and not filename.startswith("<ipython"):
+            return None
+        real = os.path.realpath(filename)
+        if real == self._real_document:
+            return self.document
+        if real.startswith((_OURS, *_standard_library())) or any(it in real for it in _INSTALLED):
+            return None
+        if self._roots is None or real.startswith(self._roots):
+            return filename
+        return None
+
+
+def _folder(path: str) -> str:
+    return os.path.realpath(path).rstrip(os.sep) + os.sep
+
+
+def _standard_library() -> tuple[str, ...]:
+    return tuple({_folder(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")})

@@ -1,0 +1,67 @@
+"""Inputs from jaxtyping annotations: `Float[Tensor, "batch seq 512"]`."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import TYPE_CHECKING
+
+from irene.worker.inputs.plans import Placeholder
+
+if TYPE_CHECKING:
+    from irene.worker.inputs.conventions import Conventions
+
+_WRITTEN = re.compile(r"""(\w+)\s*\[\s*[\w.]+\s*,\s*f?["']([^"']*)["']\s*\]""")
+_DTYPES = {
+    "Float16": "float16",
+    "BFloat16": "bfloat16",
+    "Float32": "float32",
+    "Float64": "float64",
+    "Int": "int64",
+    "Integer": "int64",
+    "Int64": "int64",
+    "Int32": "int32",
+    "UInt8": "uint8",
+    "Bool": "bool",
+}
+_BATCH = frozenset({"b", "batch", "bs", "batch_size", "n"})
+_SEQUENCE = frozenset({"s", "t", "l", "seq", "sequence", "time", "length", "seq_len", "tokens"})
+
+
+def from_annotation(parameter: inspect.Parameter, conventions: Conventions) -> Placeholder | None:
+    """The tensor that a parameter's annotation describes; None where it describes none."""
+    found = _WRITTEN.search(_text(parameter.annotation))
+    if found is None:
+        return None
+    kind, dimensions = found.groups()
+    shape = []
+    for word in dimensions.split():
+        size = _size(word, conventions)
+        if size is None:
+            return None
+        shape.append(size)
+    dtype = _DTYPES.get(kind, conventions.dtype)
+    return Placeholder(dtype, tuple(shape), "ones" if dtype == "bool" else "random")
+
+
+def _text(annotation: object) -> str:
+    """As written; jaxtyping's own classes print as `Float[Tensor, 'batch seq']`."""
+    if isinstance(annotation, str):
+        return annotation
+    return getattr(annotation, "__name__", None) or str(annotation)
+
+
+def _size(word: str, conventions: Conventions) -> int | None:
+    name = word.split("=")[-1].lstrip("#*?")
+    if name.isdigit():
+        return int(name)
+    lowered = name.lower()
+    if lowered in _BATCH or word == "...":
+        return conventions.batch
+    if lowered in _SEQUENCE:
+        return conventions.sequence
+    size = getattr(conventions.model, name, None)
+    if isinstance(size, int) and not isinstance(size, bool):
+        conventions.assume(f"dimension {name}: {size}, from the attribute of that name")
+        return size
+    return None

@@ -1,0 +1,145 @@
+"""One unknown input: its shape follows from the first layer that it reaches.
+
+The guess is tried by a run on meta, and shown as an assumption.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from irene.tree import Assumption
+from irene.worker.inputs.plans import Inputs, Placeholder
+from irene.worker.meta import run_on_meta
+from irene.worker.values import KnownValues
+
+if TYPE_CHECKING:
+    import torch
+
+    from irene.worker.inputs.conventions import Conventions
+
+_IMAGE_SIZES = (224, 32, 28, 64, 96, 128, 256, 299, 384, 512)
+
+
+def from_first_layer(model: torch.nn.Module, name: str, conventions: Conventions) -> Inputs | None:
+    """Inputs for the only required parameter; None where no guess runs."""
+    for placeholder, layer in _guesses(model, conventions):
+        text = f"{name}: {placeholder}, from the first layer, {layer}"
+        inputs = Inputs(kwargs={name: placeholder}, assumptions=(Assumption(text, None),))
+        if _runs(model, inputs):
+            return inputs
+    return None
+
+
+def _runs(model: torch.nn.Module, inputs: Inputs) -> bool:
+    values = KnownValues()
+    args, kwargs = inputs.on_meta(values)
+    try:
+        run_on_meta(model, args, kwargs, values)
+    except Exception:  # noqa: BLE001 - any error means that the guess was wrong
+        return False
+    return True
+
+
+def _guesses(model: torch.nn.Module, conventions: Conventions) -> Iterator[tuple[Placeholder, str]]:
+    for layer in _first_layers(model, conventions):
+        for placeholder in _accepted_by(layer, conventions):
+            yield placeholder, _written(layer)
+
+
+def _first_layers(model: torch.nn.Module, conventions: Conventions) -> Iterator[torch.nn.Module]:
+    """The layer that is called first, found with inputs of two, three and four dimensions."""
+    seen: list[torch.nn.Module] = []
+    for n_dimensions in (3, 2, 4, 5):
+        layer = _first_called(model, n_dimensions, conventions)
+        if layer is not None and layer not in seen:
+            seen.append(layer)
+            yield layer
+
+
+class _Reached(BaseException):  # noqa: N818 - passes through the user's `except Exception`
+    """Ends a probing forward at the first known layer."""
+
+    def __init__(self, layer: torch.nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+
+def _first_called(
+    model: torch.nn.Module, n_dimensions: int, conventions: Conventions
+) -> torch.nn.Module | None:
+    from torch.nn.modules.module import register_module_forward_pre_hook
+
+    def stop(module: torch.nn.Module, _args: object) -> None:
+        if next(_accepted_by(module, conventions), None) is not None:
+            raise _Reached(module)
+
+    shape = (conventions.batch, conventions.sequence, 1, 1, 1)[:n_dimensions]
+    values = KnownValues()
+    args, _ = Inputs((Placeholder(conventions.dtype, shape),)).on_meta(values)
+    handle = register_module_forward_pre_hook(stop)
+    try:
+        run_on_meta(model, args, {}, values)
+    except _Reached as reached:
+        return reached.layer
+    except Exception:  # noqa: BLE001 - the probe has the wrong shape for this model
+        return None
+    finally:
+        handle.remove()
+    return None
+
+
+def _accepted_by(  # noqa: C901, PLR0912 - one line per kind of layer
+    layer: torch.nn.Module, conventions: Conventions
+) -> Iterator[Placeholder]:
+    """Inputs that the layer takes, the most likely first."""
+    from torch import nn
+
+    batch, sequence, dtype = conventions.batch, conventions.sequence, conventions.dtype
+    if isinstance(layer, nn.Embedding):
+        yield Placeholder("int64", (batch, sequence))
+    elif isinstance(layer, (nn.LSTM, nn.GRU, nn.RNN)):
+        first = (batch, sequence) if layer.batch_first else (sequence, batch)
+        yield Placeholder(dtype, (*first, layer.input_size))
+    elif isinstance(layer, (nn.MultiheadAttention, nn.TransformerEncoderLayer)):
+        attention = layer if isinstance(layer, nn.MultiheadAttention) else layer.self_attn
+        first = (batch, sequence) if attention.batch_first else (sequence, batch)
+        yield Placeholder(dtype, (*first, attention.embed_dim))
+    elif isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+        yield from _images(layer.in_channels, conventions)
+    elif isinstance(layer, (nn.BatchNorm2d, nn.InstanceNorm2d)):
+        yield from _images(layer.num_features, conventions)
+    elif isinstance(layer, (nn.Conv1d, nn.ConvTranspose1d)):
+        yield Placeholder(dtype, (batch, layer.in_channels, sequence))
+    elif isinstance(layer, nn.Conv3d):
+        yield Placeholder(dtype, (batch, layer.in_channels, 16, 112, 112))
+    elif isinstance(layer, nn.BatchNorm1d):
+        yield Placeholder(dtype, (batch, layer.num_features))
+        yield Placeholder(dtype, (batch, layer.num_features, sequence))
+    elif isinstance(layer, nn.LayerNorm):
+        yield Placeholder(dtype, (batch, sequence, *layer.normalized_shape))
+        yield Placeholder(dtype, (batch, *layer.normalized_shape))
+    elif isinstance(layer, nn.Linear):
+        yield Placeholder(dtype, (batch, sequence, layer.in_features))
+        yield Placeholder(dtype, (batch, layer.in_features))
+    elif type(layer).__name__ == "Conv1D" and hasattr(layer, "nx"):  # of Transformers
+        yield Placeholder(dtype, (batch, sequence, int(layer.nx)))
+
+
+def _images(n_channels: int, conventions: Conventions) -> Iterator[Placeholder]:
+    """The size that the class names, else common ones: later layers tell which fits."""
+    declared = getattr(
+        conventions.model, "image_size", getattr(conventions.model, "img_size", None)
+    )
+    sizes = (declared,) if isinstance(declared, int) else _IMAGE_SIZES
+    for size in sizes:
+        yield Placeholder(conventions.dtype, (conventions.batch, n_channels, size, size))
+
+
+def _written(layer: torch.nn.Module) -> str:
+    """`Linear(256, ...)`: the class with the size that was used."""
+    for name in ("in_features", "in_channels", "input_size", "embed_dim", "num_embeddings", "nx"):
+        size = getattr(layer, name, None)
+        if isinstance(size, int):
+            return f"{type(layer).__name__}({size}, ...)"
+    return f"{type(layer).__name__}(...)"

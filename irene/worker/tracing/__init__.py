@@ -1,0 +1,7 @@
+"""One forward pass on meta tensors -> Trace: the tree of everything that a device would run."""
+
+from __future__ import annotations
+
+from irene.worker.tracing.tracing import trace, trace_built, trace_module
+
+__all__ = ["trace", "trace_built", "trace_module"]

@@ -1,0 +1,92 @@
+"""Why a forward pass did not go through, as a sentence with the user's line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from irene.tree import Location, TensorSpec
+from irene.worker.frames import UserCode
+from irene.worker.meta import NoMetaKernel, ValueQuestion
+from irene.worker.refusals import Refused, describe, line_in, refuse
+
+if TYPE_CHECKING:
+    from irene.worker.tracing.recorder import FailedOperation, Recorder
+
+_NO_VALUE = ("meta tensor", "meta device", "data-dependent", "meta device type")
+
+
+def refusal_of(
+    error: Exception,
+    recorder: Recorder,
+    user_code: UserCode,
+    inputs: tuple[TensorSpec, ...],
+) -> Refused:
+    """The refusal for an exception that left forward."""
+    if isinstance(error, Refused):
+        return error
+    line = line_in(error, user_code.document)
+    if isinstance(error, ValueQuestion):
+        return _needs_value(f"{error.operation} needs", line, recorder)
+    if isinstance(error, NoMetaKernel):
+        return refuse(
+            "forward",
+            f"{error.operation} has no shape rule for meta tensors and does not run on zeros.",
+            line=line,
+            advice="Register a fake implementation for it (torch.library.register_fake).",
+        )
+    if isinstance(error, (RuntimeError, TypeError, NotImplementedError)) and any(
+        it in str(error) for it in _NO_VALUE
+    ):
+        return _needs_value("An operation here needs", line, recorder)
+    return _raised(error, line, recorder, inputs)
+
+
+def _needs_value(what: str, line: int | None, recorder: Recorder) -> Refused:
+    return refuse(
+        "data-dependent",
+        f"{what} the values of a tensor{_where(recorder.failure)}, "
+        "and an estimate runs on tensors without values.",
+        line=line,
+        advice="Compute it with tensor operations (torch.where, masked_fill), or pass it as a "
+        "plain Python number.",
+    )
+
+
+def _raised(
+    error: Exception,
+    line: int | None,
+    recorder: Recorder,
+    inputs: tuple[TensorSpec, ...],
+) -> Refused:
+    failure = recorder.failure
+    message = f"forward raised {describe(error)}"
+    if failure is not None and failure.shapes:
+        message += f"; {failure.name} got {', '.join(failure.shapes)}{_where(failure)}"
+    elif recorder.last_module is not None and recorder.last_module.scope:
+        message += f"; in `{recorder.last_module.scope}`"
+    given = ", ".join(f"{it.name}={it.dtype}{list(it.shape)}" for it in inputs)
+    if given:
+        message += f". The inputs were {given}."
+    return refuse(
+        "forward" if failure is None or not inputs else _kind(failure, recorder),
+        message,
+        line=line,
+        advice="Correct forward, or give inputs of another shape in an irene comment above the "
+        "class.",
+    )
+
+
+def _kind(failure: FailedOperation, recorder: Recorder) -> str:
+    del failure, recorder
+    return "forward"
+
+
+def _where(failure: FailedOperation | None) -> str:
+    if failure is None or not failure.scope:
+        return ""
+    return f" in `{failure.scope}` ({failure.class_name}){_line(failure.at)}"
+
+
+def _line(at: Location | None) -> str:
+    return "" if at is None else f", line {at.line} of {Path(at.path).name}"

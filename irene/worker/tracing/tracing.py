@@ -1,0 +1,182 @@
+"""Build on meta, run one forward pass, fold what was seen into a tree."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import sys
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from irene.tree import Assumption, Location, TensorSpec, Trace
+from irene.worker.building import BuiltModel, build
+from irene.worker.frames import UserCode
+from irene.worker.inputs.search import parameter_dtype
+from irene.worker.loading import users_imports
+from irene.worker.meta import run_on_meta, tensors_in, to_meta
+from irene.worker.protocol import BuildSpec
+from irene.worker.refusals import refuse
+from irene.worker.tracing.failures import refusal_of
+from irene.worker.tracing.recorder import Recorder, Weights
+from irene.worker.tracing.trees import tree_of
+from irene.worker.values import KnownValues
+
+if TYPE_CHECKING:
+    import torch
+
+
+def trace(spec: BuildSpec) -> Trace:
+    """The tree of the model of `spec`, with nothing allocated and nothing computed.
+
+    Raises:
+        Refused: anything that is wrong with the user's code, arguments or inputs.
+    """
+    with users_imports(spec):
+        return trace_built(build(spec, on_meta=True))
+
+
+def trace_built(built: BuiltModel) -> Trace:
+    """The tree of a model that `build` made, on meta or for real.
+
+    Raises:
+        Refused: its forward pass fails.
+    """
+    args, kwargs = built.inputs(on_meta=True)
+    return _traced(
+        built.model,
+        args,
+        kwargs,
+        user_code=built.user_code,
+        created_at=built.created_at,
+        values=built.values,
+        arguments=built.arguments,
+        inputs=built.input_specs,
+        assumptions=built.assumptions,
+    )
+
+
+def trace_module(
+    model: torch.nn.Module,
+    args: tuple[object, ...] = (),
+    kwargs: Mapping[str, object] | None = None,
+) -> Trace:
+    """The tree of a module that exists already; it is left exactly as it was.
+
+    Nothing of it moves or is copied: its tensors are replaced by meta tensors for the
+    duration of one forward pass.
+
+    Raises:
+        Refused: its forward pass fails.
+    """
+    from torch.nn.parameter import is_lazy
+
+    if any(is_lazy(it) for it in chain(model.parameters(), model.buffers())):
+        raise refuse(
+            "forward",
+            f"{type(model).__name__} has lazy layers that do not know their sizes yet.",
+            advice="Run the model once on an example, then estimate it.",
+        )
+    values = KnownValues()
+    meta_args, meta_kwargs = to_meta((tuple(args), dict(kwargs or {})), values)  # type: ignore[misc] # a pair stays a pair
+    with _left_as_it_was(model):
+        return _traced(
+            model,
+            meta_args,
+            meta_kwargs,
+            user_code=UserCode("", None),
+            created_at={},
+            values=values,
+            arguments=f"{type(model).__name__}(...)",
+            inputs=_specs(model, args, kwargs or {}),
+            assumptions=(),
+        )
+
+
+def _traced(  # noqa: PLR0913 - the parts of a Trace
+    model: torch.nn.Module,
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object],
+    *,
+    user_code: UserCode,
+    created_at: Mapping[torch.nn.Module, Location],
+    values: KnownValues,
+    arguments: str,
+    inputs: tuple[TensorSpec, ...],
+    assumptions: tuple[Assumption, ...],
+) -> Trace:
+    import torch
+
+    recorder = Recorder(model, _weights_of(model), user_code)
+    try:
+        with recorder.watching_calls():
+            run_on_meta(model, args, kwargs, values, recorder)
+    except Exception as err:
+        raise refusal_of(err, recorder, user_code, inputs) from err
+    assert recorder.root is not None
+    return Trace(
+        root=tree_of(recorder.root, created_at),
+        mode="inference",
+        arguments=arguments,
+        inputs=inputs,
+        dtype=parameter_dtype(model),
+        assumptions=assumptions,
+        unpriced=tuple(dict.fromkeys(recorder.unpriced)),
+        torch_version=torch.__version__,
+        transformers_version=_version("transformers"),
+    )
+
+
+def _weights_of(model: torch.nn.Module) -> Weights:
+    from torch.nn.parameter import is_lazy
+
+    weights = Weights()
+    for buffer in model.buffers():
+        if not is_lazy(buffer):
+            weights.add(buffer, 0)
+    for parameter in model.parameters():
+        if not is_lazy(parameter):
+            weights.add(parameter, parameter.numel())
+    return weights
+
+
+@contextlib.contextmanager
+def _left_as_it_was(model: torch.nn.Module) -> Iterator[None]:
+    """In eval mode for a while; then every attribute of every module as before."""
+    containers = ("_parameters", "_buffers", "_modules")
+    before = [
+        (it, dict(vars(it)), {name: dict(vars(it)[name]) for name in containers})
+        for it in model.modules()
+    ]
+    try:
+        for module, _, _ in before:
+            vars(module)["training"] = False
+        yield
+    finally:
+        for module, attributes, contents in before:
+            vars(module).clear()
+            vars(module).update(attributes)
+            for name, content in contents.items():
+                vars(module)[name].clear()
+                vars(module)[name].update(content)
+
+
+def _specs(
+    model: torch.nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]
+) -> tuple[TensorSpec, ...]:
+    """The given tensors by the names that forward has for them."""
+    try:
+        named = inspect.signature(model.forward).bind(*args, **kwargs).arguments
+    except (TypeError, ValueError):
+        named = {f"input {i}": it for i, it in enumerate(args)} | dict(kwargs)
+    return tuple(
+        TensorSpec(name, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
+        for name, value in named.items()
+        for tensor in tensors_in((value,), {})
+    )
+
+
+def _version(package: str) -> str | None:
+    """Of a package that the model's code has loaded."""
+    version = getattr(sys.modules.get(package), "__version__", None)
+    return None if version is None else str(version)
