@@ -200,7 +200,7 @@ def trace_from_json(data: Any) -> Trace:
             torch_version=str(data["torch_version"]),
             transformers_version=data["transformers_version"],
         )
-    except (KeyError, TypeError, ValueError, IndexError) as err:
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as err:
         raise TreeError(f"malformed trace: {type(err).__name__}: {err}") from err
 
 

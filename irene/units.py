@@ -138,17 +138,13 @@ def _format(value: float, unit: str) -> str:
         return f"{value} {unit}"
     scale, prefix = _prefix(value)
     scaled = value / scale
-    decimals = _decimals(scaled)
-    text = f"{scaled:.{decimals}f}"
-    if abs(float(text)) >= 1000.0:  # 999.7 rounds up into the next prefix
-        return _format(math.copysign(1000.0 * scale, value), unit)
-    return f"{text} {prefix}{unit}"
+    return f"{scaled:.{_decimals(scaled)}f} {prefix}{unit}"
 
 
 def _prefix(value: float) -> tuple[float, str]:
     magnitude = abs(value)
     for scale, prefix in _PREFIXES:
-        if magnitude >= scale * 0.9995:
+        if magnitude >= scale * 0.9995:  # 999.7 m is shown as 1.00, with the next prefix
             return scale, prefix
     return _PREFIXES[-1] if magnitude else (1.0, "")
 

@@ -90,10 +90,8 @@ def _by_words(name: str) -> Device | None:
 def _here(name: str) -> Device | None:
     """This machine's own devices, which the catalogue may not know, by id or name."""
     key = "".join(_words(name))
-    return next(
-        (it for it in (auto(), processor.device()) if key in _keys(it)),
-        None,
-    )
+    own = (auto(), processor.device())
+    return next((it for it in own if key and key in _keys(it)), None)
 
 
 def _keys(device: Device) -> set[str]:

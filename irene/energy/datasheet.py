@@ -12,7 +12,7 @@ from typing import Any
 from irene.energy import coefficients
 from irene.energy.device import Device, DeviceKind, Rate
 
-_BROAD_FACTS = frozenset({"bandwidth", "float32", "tdp_w"})
+_BROAD_FACTS = frozenset({"bandwidth", "float32", "tdp_w", "sustained clock"})
 """Facts that every price depends on; an unverified tensor rate widens its own prices alone."""
 
 

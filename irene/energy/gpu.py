@@ -11,6 +11,15 @@ from typing import Any, Protocol
 from irene.energy.datasheet import Facts, assemble
 from irene.energy.device import Device
 
+Handle = Any
+"""A card as NVML hands it out: opaque."""
+
+
+class MemoryInfo(Protocol):
+    """`nvmlMemory_t`."""
+
+    total: int  # bytes
+
 
 class Nvml(Protocol):
     """The functions of the module `pynvml` that are used here; a replay in tests."""
@@ -22,15 +31,15 @@ class Nvml(Protocol):
     def nvmlInit(self) -> None: ...  # noqa: N802 - NVML's own names, in this class
     def nvmlShutdown(self) -> None: ...  # noqa: N802
     def nvmlDeviceGetCount(self) -> int: ...  # noqa: N802
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> Any: ...  # noqa: N802, ANN401
-    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> Any: ...  # noqa: N802, ANN401
-    def nvmlDeviceGetName(self, handle: Any) -> str | bytes: ...  # noqa: N802, ANN401
-    def nvmlDeviceGetMemoryInfo(self, handle: Any) -> Any: ...  # noqa: N802, ANN401
-    def nvmlDeviceGetMemoryBusWidth(self, handle: Any) -> int: ...  # noqa: N802, ANN401
-    def nvmlDeviceGetNumGpuCores(self, handle: Any) -> int: ...  # noqa: N802, ANN401
-    def nvmlDeviceGetMaxClockInfo(self, handle: Any, kind: int) -> int: ...  # noqa: N802, ANN401
-    def nvmlDeviceGetPowerManagementDefaultLimit(self, handle: Any) -> int: ...  # noqa: N802, ANN401
-    def nvmlDeviceGetCudaComputeCapability(self, handle: Any) -> tuple[int, int]: ...  # noqa: N802, ANN401
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> Handle: ...  # noqa: N802
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> Handle: ...  # noqa: N802
+    def nvmlDeviceGetName(self, handle: Handle) -> str | bytes: ...  # noqa: N802
+    def nvmlDeviceGetMemoryInfo(self, handle: Handle) -> MemoryInfo: ...  # noqa: N802
+    def nvmlDeviceGetMemoryBusWidth(self, handle: Handle) -> int: ...  # noqa: N802
+    def nvmlDeviceGetNumGpuCores(self, handle: Handle) -> int: ...  # noqa: N802
+    def nvmlDeviceGetMaxClockInfo(self, handle: Handle, kind: int) -> int: ...  # noqa: N802
+    def nvmlDeviceGetPowerManagementDefaultLimit(self, handle: Handle) -> int: ...  # noqa: N802
+    def nvmlDeviceGetCudaComputeCapability(self, handle: Handle) -> tuple[int, int]: ...  # noqa: N802
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +123,7 @@ _ARCHITECTURES: dict[tuple[int, int], str] = {
 """By compute capability, -1 for any minor number (CUDA C++ Programming Guide)."""
 
 
-def _visible_handle(nvml: Nvml, visible: str | None) -> Any | None:  # noqa: ANN401 - NVML's handle
+def _visible_handle(nvml: Nvml, visible: str | None) -> Handle | None:
     """NVML ignores CUDA_VISIBLE_DEVICES, torch obeys it."""
     first = "0" if visible is None else visible.split(",")[0].strip()
     if first.startswith(("GPU-", "MIG-")):
@@ -124,7 +133,7 @@ def _visible_handle(nvml: Nvml, visible: str | None) -> Any | None:  # noqa: ANN
     return nvml.nvmlDeviceGetHandleByIndex(int(first))
 
 
-def _facts(nvml: Nvml, handle: Any) -> GpuFacts:  # noqa: ANN401 - NVML's handle
+def _facts(nvml: Nvml, handle: Handle) -> GpuFacts:
     name = nvml.nvmlDeviceGetName(handle)
     return GpuFacts(
         name=name.decode() if isinstance(name, bytes) else name,

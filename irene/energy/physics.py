@@ -103,8 +103,10 @@ def _spread(device: Device, primitive: Primitive, chosen: ChosenRate, bound: Bou
     spreads = [device.spread]
     if bound == "launch":
         spreads.append(coefficients.SPREAD_LAUNCH)
-    elif not device.efficiency(primitive).is_measured:
-        spreads.append(coefficients.SPREAD_UNMEASURED_PRIMITIVE)
+    else:
+        spreads.append(coefficients.SPREAD_SHAPE.get(primitive, 1.0))
+        if not device.efficiency(primitive).is_measured:
+            spreads.append(coefficients.SPREAD_UNMEASURED_PRIMITIVE)
     if chosen.reason is not None:
         spreads.append(coefficients.SPREAD_DTYPE)
     if not chosen.rate.is_verified:

@@ -26,9 +26,10 @@ SERVER_CORE_W, CLIENT_CORE_W, APPLE_CORE_W = 5.5, 12.0, 4.0
 """TDP per core where the package is not known: medians of the catalogue's server (3.8 to 9.6 W)
 and desktop processors (5 to 23 W); Apple publishes none."""
 
-CORE_BANDWIDTH_B_S = 12e9
+CORE_BANDWIDTH_B_S = 20e9
 SERVER_BANDWIDTH_B_S, CLIENT_BANDWIDTH_B_S = 200e9, 60e9
-"""A core alone draws some 10 to 15 GB/s; a socket's channels end it. An estimate, stated."""
+"""Between the memory's share of a core (some 6 to 15 GB/s) and its cache's (above 100): tensors of
+a few MB lie in either. A socket's channels end it. An estimate, stated and with a wide band."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +86,7 @@ def share_of_tdp(processor: Processor, tdp: Tdp | None) -> tuple[float, str]:
     """
     n_cores = processor.n_cores
     if tdp is not None and not processor.is_virtual:
-        share = min(1.0, n_cores / processor.n_cores_package)
-        source = f"TDP {tdp.tdp_w:g} W of {tdp.name} (codecarbon's cpu_power.csv)"
-        if not tdp.is_exact:
-            source += f", the nearest name to {processor.name}"
-        if share < 1.0:
-            source += f", {n_cores} of {processor.n_cores_package} cores"
-        sockets = max(1.0, n_cores / processor.n_cores_package)
-        return tdp.tdp_w * share * sockets, source
+        return tdp.tdp_w * n_cores / processor.n_cores_package, _tdp_reason(processor, tdp)
     core_w = _core_w(processor.name)
     if tdp is None:
         reason = f"{processor.name!r} has no row in codecarbon's cpu_power.csv"
@@ -141,6 +135,17 @@ def quota_of(cpu_max: str) -> float | None:
     """Cores that a cgroup allows, from `cpu.max`: `150000 100000 -> 1.5`."""
     limit, period = cpu_max.split()
     return None if limit in ("max", "-1") else int(limit) / int(period)
+
+
+def _tdp_reason(processor: Processor, tdp: Tdp) -> str:
+    reason = f"TDP {tdp.tdp_w:g} W of {tdp.name} (codecarbon's cpu_power.csv)"
+    if not tdp.is_exact:
+        reason += f", the nearest name to {processor.name}"
+    if processor.n_cores < processor.n_cores_package:
+        reason += f", {processor.n_cores} of {processor.n_cores_package} cores"
+    if processor.n_cores > processor.n_cores_package:
+        reason += f", {processor.n_cores / processor.n_cores_package:.2g} sockets"
+    return reason
 
 
 def _fields(block: str) -> list[tuple[str, str]]:

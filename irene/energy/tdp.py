@@ -44,7 +44,14 @@ def _near(key: str) -> Tdp | None:
 def _table() -> Mapping[str, tuple[str, float]]:
     text = resources.files("irene.energy").joinpath("data/cpu_power.csv").read_text("utf-8")
     rows = csv.DictReader(text.splitlines())
-    return {_plain(row["Name"]): (row["Name"], float(row["TDP"])) for row in rows}
+    return {
+        _plain(it["Name"]): (it["Name"], float(it["TDP"])) for it in rows if _is_power(it["TDP"])
+    }
+
+
+def _is_power(text: str) -> bool:
+    """Four old Celerons have a TDP such as "27.29.5", one microcontroller 0.0."""
+    return re.fullmatch(r"\d+(\.\d+)?", text) is not None and float(text) > 0.0
 
 
 def _models(key: str) -> frozenset[str]:

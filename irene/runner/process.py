@@ -184,11 +184,11 @@ async def _end(transport: asyncio.SubprocessTransport, pipes: _Pipes) -> None:
     try:
         await asyncio.wait_for(asyncio.shield(pipes.ended), _END_GRACE_S)
     except asyncio.TimeoutError:
-        _kill_group(transport.get_pid())
         with suppress(ProcessLookupError):
             transport.kill()
         await pipes.ended
     finally:
+        _kill_group(transport.get_pid())  # also what the process started and left behind
         transport.close()
 
 

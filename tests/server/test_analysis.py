@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
+
 from irene.annotations import Annotations, ClassAnnotation, LineAnnotation
 from irene.source.outline import Span
 from irene_server.analysis import Analysis, Publish, Reading, Snapshot, View

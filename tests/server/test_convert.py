@@ -7,6 +7,9 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lsprotocol import types
+from pygls.workspace import PositionCodec
+
 from irene.annotations import (
     Annotations,
     ClassAnnotation,
@@ -20,8 +23,6 @@ from irene_server import convert
 from irene_server.analysis import View
 from irene_server.convert import EXTENSION_COMMANDS, PLAIN_COMMANDS
 from irene_server.lines import apply, text_of
-from lsprotocol import types
-from pygls.workspace import PositionCodec
 
 URI = "file:///net.py"
 ENCODINGS = ("utf-8", "utf-16", "utf-32")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from irene_server.lines import NO_LINE, Edit, Text, apply, moved, text_of, trimmed
 
 LETTERS = st.text(st.sampled_from("ab \t\n\r\x0c\u2028é😀"), max_size=40)

@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+
 from irene.errors import ProtocolError
 from irene_server import messages
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from irene.source.targets import Options
 from irene_server import messages
 from irene_server.settings import Settings, parse

@@ -1,8 +1,4 @@
-"""Text to classes, submodule assignments and forward, with spans; libcst, never torch.
-
-Broken text is the normal state of a buffer: `outline` never raises on it, it returns what
-can be known and the problems.
-"""
+"""What a file declares: classes, their submodules, their forward, with exact spans."""
 
 from __future__ import annotations
 
@@ -14,13 +10,19 @@ class Span:
     """From (line, column) to (line, column), end excluded: 1-based lines, 0-based columns.
 
     Columns count code points, as libcst does; `irene_server.convert` alone turns them into
-    a client's units.
+    a client's units. Lines end at "\\n", "\\r\\n" or "\\r", and nowhere else.
     """
 
     start_line: int
     start_column: int
     end_line: int
     end_column: int
+
+    def down(self, n_lines: int) -> Span:
+        """The same columns, `n_lines` further down."""
+        return Span(
+            self.start_line + n_lines, self.start_column, self.end_line + n_lines, self.end_column
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +47,10 @@ class Submodule:
 
 @dataclass(frozen=True, slots=True)
 class SubmoduleCall:
-    """A use of a submodule in `forward`: `self.attn(x)`, `for block in self.blocks`."""
+    """A use of a submodule in a method: `self.attn` of `self.attn(x)`, `self.blocks` of a loop."""
 
-    attribute: str
-    span: Span
+    attribute: str  # "attn"; "encoder.layer" for `self.encoder.layer[0](x)`
+    span: Span  # what is called or iterated, without the arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class ClassOutline:
-    """A class of the file; `name` is qualified (`Outer.Inner`)."""
+    """A class of the file; `name` is qualified as in `__qualname__` (`Outer.Inner`)."""
 
     name: str
     bases: tuple[str, ...]  # dotted, aliases resolved where imports tell: "torch.nn.Module"
@@ -70,6 +72,7 @@ class ClassOutline:
     name_span: Span
     comments: tuple[tuple[int, str], ...]  # (line, text) of the comment lines right above
     class_variables: tuple[tuple[str, str], ...]  # (name, value as written): config_class
+    class_annotations: tuple[tuple[str, str], ...]  # (name, annotation): ("config", "BertConfig")
     init: Function | None
     forward: Function | None
     submodules: tuple[Submodule, ...]

@@ -1,0 +1,131 @@
+"""From what was typed to an estimate: plan, interpreter, worker, and what was not used."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+from irene.cache import ProfileStore
+from irene.cli import files, interpreter
+from irene.cli.arguments import Asked, Place, UsageError
+from irene.cli.console import complain
+from irene.energy import catalogue
+from irene.errors import DeviceError, TargetError
+from irene.estimation import (
+    Document,
+    DocumentPlan,
+    Estimate,
+    Estimator,
+    Outcome,
+    Refused,
+    plan_document,
+)
+from irene.runner import Worker
+from irene.source.targets import Chosen, Options, Target
+
+T = TypeVar("T")
+
+
+def plan_of(asked: Asked, place: Place) -> DocumentPlan:
+    """What to estimate in the file that was named.
+
+    Raises:
+        UsageError: there is no such file or device.
+    """
+    _check_device(asked.options)
+    document = files.read(place)
+    return plan_document(document, asked.options, (_root(document),), None)
+
+
+def target_of(planned: DocumentPlan, place: Place) -> Target:
+    """The target that was named, else the one that an editor would select.
+
+    Raises:
+        UsageError: the file has no module of that name.
+        TargetError: the file has no module at all.
+    """
+    if place.class_name is None:
+        if planned.targets.selected is None:
+            raise TargetError(_nothing_to_build(planned, place))
+        return planned.targets.selected
+    name = files.class_name(place.class_name, planned.outline, place.path)
+    return next(it for it in planned.targets.candidates if it.class_name == name)
+
+
+def ask(asked: Asked, question: Callable[[Estimator], Awaitable[T]]) -> T:
+    """The answer to a question, in a worker that lives as long as it takes."""
+    return asyncio.run(_ask(asked, question))
+
+
+async def _ask(asked: Asked, question: Callable[[Estimator], Awaitable[T]]) -> T:
+    store = ProfileStore()
+    worker = Worker(worker_interpreter(asked).path)
+    try:
+        return await question(Estimator(worker, store))
+    finally:
+        await worker.close()
+        store.close()
+        for notice in store.take_notices():
+            complain(notice)
+
+
+def worker_interpreter(asked: Asked) -> interpreter.Interpreter:
+    """The Python in which the model of this command is built."""
+    start = asked.place.path.absolute().parent if asked.place else Path.cwd()
+    return interpreter.choose(asked.python, start, os.environ)
+
+
+def estimate_or_complain(outcome: Outcome) -> Estimate | None:
+    """The estimate, or None after saying on standard error why there is none."""
+    if isinstance(outcome, Estimate):
+        return outcome
+    complain(refusal_text(outcome))
+    return None
+
+
+def refusal_text(refused: Refused) -> str:
+    """What, where, and what to do: three things in two lines."""
+    target, refusal = refused.target, refused.refusal
+    place = target.build.path or target.build.config_dir or ""
+    line = "" if refusal.line is None else f", line {refusal.line}"
+    what = f"{target.class_name} has no estimate" if target.class_name else "no estimate"
+    return f"{what} ({place}{line}): {refusal.message}\n  What to do: {refusal.advice}"
+
+
+def report_unused(options: Options, target: Target) -> None:
+    """One line for each option that something nearer to the class overrules."""
+    given: tuple[tuple[str, object, Chosen], ...] = (
+        ("--device", options.device, target.device),
+        ("--batch-size", options.batch_size, target.batch_size),
+        ("--sequence-length", options.sequence_length, target.sequence_length),
+        ("--dtype", options.dtype, target.dtype),
+        ("--attention", options.attention, target.attention),
+    )
+    for flag, value, chosen in given:
+        if value is not None and chosen.origin != "option":
+            complain(f"{flag} {value} is not used: {chosen.where} says {chosen.value}")
+
+
+def _check_device(options: Options) -> None:
+    if options.device is not None:
+        try:
+            catalogue.find(options.device)
+        except DeviceError as err:
+            raise UsageError(f"--device: {err}") from err
+
+
+def _root(document: Document) -> str:
+    """The folder that stands for a workspace: where the command runs, or that of the file."""
+    folder, here = Path(document.path).parent, Path.cwd()
+    return str(here if folder.is_relative_to(here) else folder)
+
+
+def _nothing_to_build(planned: DocumentPlan, place: Place) -> str:
+    sentence = f"{place.path} has no class that is a torch.nn.Module: name a file that has one"
+    if not planned.text_problems:
+        return sentence
+    problem = planned.text_problems[0]
+    return f"{sentence}, or mend line {problem.line} first ({problem.message})"

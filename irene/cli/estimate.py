@@ -1,0 +1,40 @@
+"""`irene estimate`: what a model costs, part by part, with nothing run."""
+
+from __future__ import annotations
+
+from irene.cli import asking, console
+from irene.cli.arguments import Asked
+from irene.estimation import Estimate
+from irene.report import layout, report_of, to_json
+from irene.source.outline import Outline
+
+
+def run(asked: Asked) -> bool:
+    """Whether there is an estimate; it has been printed."""
+    if asked.place is None:
+        target, line = asking.config_target(asked), None
+    else:
+        planned = asking.plan_of(asked, asked.place)
+        target = asking.target_of(planned, asked.place)
+        line = class_line(planned.outline, target.class_name)
+    asking.report_unused(asked.options, target)
+    outcome = asking.ask(asked, lambda estimator: estimator.outcome(target))
+    estimate = asking.estimate_or_complain(outcome)
+    if estimate is not None:
+        show(estimate, line, as_json=asked.as_json)
+    return estimate is not None
+
+
+def show(estimate: Estimate, line: int | None, *, as_json: bool) -> None:
+    """Print an estimate as a table or as JSON; `line` is that of the class statement."""
+    report = report_of(estimate, line)
+    if as_json:
+        console.show_json(to_json(report))
+    else:
+        console.show(layout(report))
+
+
+def class_line(outline: Outline, class_name: str) -> int | None:
+    return next(
+        (it.name_span.start_line for it in outline.classes if it.name == class_name), None
+    )

@@ -1,0 +1,199 @@
+"""libcst at arm's length: parse a piece of text safely, walk it, name its expressions.
+
+libcst's parser is native and recursive: text that nests too deeply ends the process, not
+in an exception. So nothing is given to it before its nesting is known to be harmless.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from functools import cache
+
+import libcst as cst
+from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
+
+from irene.source.outline.declarations import Span
+from irene.source.outline.scanning import LogicalLine
+
+MAX_DEPTH = 60
+"""Of brackets; libcst overran an 8 MB stack at 1,000 of them, people write a dozen."""
+
+MAX_CHAIN = 200
+"""Of operators without a comma between them, of clauses of one `if`, of joined strings."""
+
+_CHAINING = re.compile(r"[-+*/%@&|^~<>.=:({\[]|''|\b(?:not|and|or|if|else|lambda|await|in|is)\b")
+_OPAQUE = re.compile(
+    r"(?P<prefix>\b[a-zA-Z]{1,2}(?=[\"']))?(?:"
+    r"(?P<quote>\"\"\"|''')(?:\\[\s\S]|[^\\])*?(?P=quote)"
+    r"|\"(?:\\[\s\S]|[^\"\\\n])*\"|'(?:\\[\s\S]|[^'\\\n])*'|#[^\n]*)"
+)
+_SKIPPED = frozenset(
+    {"leading_lines", "lines_after_decorators", "header", "footer", "lpar", "rpar", "comma"}
+    | {"semicolon", "equal", "dot", "colon", "lbracket", "rbracket", "lbrace", "rbrace"}
+    | {"trailing_whitespace", "star_etc", "asname_whitespace", "indent", "operator", "operators"}
+)
+
+
+class Unreadable(Exception):
+    """A piece of text does not parse; line and column are counted in the piece."""
+
+    def __init__(self, message: str, line: int, column: int) -> None:
+        super().__init__(message)
+        self.message, self.line, self.column = message, line, column
+
+
+class Piece:
+    """A parsed piece of text; positions are computed when first asked for."""
+
+    def __init__(self, text: str, *, indented: bool) -> None:
+        """Parse `text`, whose first line may be indented.
+
+        Raises:
+            Unreadable: it does not parse.
+        """
+        self._line_offset = -1 if indented else 0
+        whole = f"if 1:\n{text}" if indented else text
+        try:
+            self.module = cst.parse_module(whole)
+        except (cst.ParserSyntaxError, RecursionError, ValueError) as err:
+            raise _why(whole, self._line_offset) from err
+        self._positions: Mapping[cst.CSTNode, CodeRange] | None = None
+        self._indented = indented
+
+    @property
+    def statements(self) -> Sequence[cst.CSTNode]:
+        if not self._indented:
+            return self.module.body
+        outer = self.module.body[0]
+        assert isinstance(outer, cst.If)
+        return (*outer.body.body, *self.module.body[1:])
+
+    def code(self, node: cst.CSTNode) -> str:
+        """The node as written, on one line."""
+        return " ".join(self.module.code_for_node(node).split())
+
+    def span(self, node: cst.CSTNode) -> Span:
+        """Where `node` is, in the piece: 1-based lines.
+
+        Raises:
+            Unreadable: the piece nests too deeply for libcst's positions.
+        """
+        if self._positions is None:
+            self._positions = self._locate()
+        place = self._positions[node]
+        shift = self._line_offset
+        return Span(
+            place.start.line + shift, place.start.column, place.end.line + shift, place.end.column
+        )
+
+    def _locate(self) -> Mapping[cst.CSTNode, CodeRange]:
+        wrapper = MetadataWrapper(self.module, unsafe_skip_copy=True)
+        try:
+            return dict(wrapper.resolve(PositionProvider))
+        except RecursionError as err:
+            raise Unreadable("this statement nests too deeply to be read", 1, 0) from err
+
+
+def nests_harmlessly(lines: Sequence[LogicalLine], text: str) -> bool:
+    """Whether `text`, made of `lines`, can be parsed without overrunning the stack."""
+    clauses = sum(line.keyword in ("elif", "except") for line in lines)
+    if clauses > MAX_CHAIN or any(line.depth > MAX_DEPTH for line in lines):
+        return False
+    if all(line.n_characters <= MAX_CHAIN for line in lines):
+        return True
+    return all(
+        _longest_chain(line, text, lines[0].first) <= MAX_CHAIN
+        for line in lines
+        if line.n_characters > MAX_CHAIN
+    )
+
+
+def _longest_chain(line: LogicalLine, text: str, first: int) -> int:
+    """Operators and brackets between two commas; keywords without regard to commas."""
+    rows = text.split("\n")[line.first - first : line.last - first + 1]
+    in_strings = 0
+
+    def hide(match: re.Match[str]) -> str:
+        nonlocal in_strings
+        if "f" in (match["prefix"] or "").lower():
+            in_strings += len(re.findall(r"[(\[{]", match.group()))
+        return "" if match.group()[0] == "#" else "''"
+
+    code = _OPAQUE.sub(hide, "\n".join(rows))
+    longest = max(len(_CHAINING.findall(part)) for part in re.split(r"[,;]", code))
+    return max(longest, code.count("lambda"), in_strings)
+
+
+def walk(node: cst.CSTNode, *, nested: bool = True) -> Iterator[cst.CSTNode]:
+    """`node` and what is below it, in order of the text; annotations and classes left out.
+
+    Args:
+        node: Where to start.
+        nested: Whether functions are entered.
+    """
+    stack = [node]
+    while stack:
+        current = stack.pop()
+        yield current
+        if nested or not isinstance(current, cst.FunctionDef):
+            stack.extend(reversed(_children(current)))
+
+
+def dotted(node: cst.CSTNode) -> str | None:
+    """`torch.nn.Linear` of that expression; None for any other."""
+    parts: list[str] = []
+    while isinstance(node, cst.Attribute):
+        parts.append(node.attr.value)
+        node = node.value
+    if not isinstance(node, cst.Name):
+        return None
+    return ".".join((node.value, *reversed(parts)))
+
+
+def literal(node: cst.CSTNode) -> str | None:
+    """The value of a plain string literal; None for any other expression."""
+    if not isinstance(node, cst.SimpleString):
+        return None
+    try:
+        value = ast.literal_eval(node.value)
+    except (ValueError, SyntaxError):
+        return None
+    return value if isinstance(value, str) else None
+
+
+def _children(node: cst.CSTNode) -> list[cst.CSTNode]:
+    found: list[cst.CSTNode] = []
+    for name in _field_names(type(node)):
+        value = getattr(node, name)
+        for item in value if isinstance(value, (list, tuple)) else (value,):
+            if isinstance(item, cst.CSTNode) and not isinstance(
+                item, (cst.ClassDef, cst.Annotation)
+            ):
+                found.append(item)
+    return found
+
+
+@cache
+def _field_names(kind: type[cst.CSTNode]) -> tuple[str, ...]:
+    names = [field.name for field in fields(kind)]
+    if "for_in" in names:  # a comprehension binds its names before it uses them
+        names.sort(key=lambda name: name in ("elt", "key", "value"))
+    return tuple(n for n in names if n not in _SKIPPED and not n.startswith("whitespace"))
+
+
+def _why(whole: str, line_offset: int) -> Unreadable:
+    """Python's own words for what is wrong: libcst's name tokens that people do not know."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(whole)
+    except SyntaxError as err:
+        line = max((err.lineno or 1) + line_offset, 1)
+        return Unreadable(err.msg, line, max((err.offset or 1) - 1, 0))
+    except (ValueError, RecursionError, MemoryError):
+        return Unreadable("this text is not Python", 1, 0)
+    return Unreadable("this statement is newer than the parser knows", 1, 0)
