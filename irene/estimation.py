@@ -14,8 +14,9 @@ from irene.energy.measured import price_profile, profile_notes
 from irene.energy.physics import price, pricing_notes
 from irene.energy.prices import PricedNode
 from irene.errors import CacheError, DeviceError, MeterError, WorkerError
+from irene.source.choosing import covered_by
 from irene.source.outline import Outline, Problem, outline
-from irene.source.targets import Options, Plan, Target, covered_by, plan
+from irene.source.targets import Options, Plan, Target, is_described, plan
 from irene.tree import Trace
 from irene.worker.protocol import (
     Answer,
@@ -121,19 +122,13 @@ def plan_document(
 
 def _order(outlined: Outline, targets: Plan) -> tuple[Target, ...]:
     """The selected target, the described ones, then those that no earlier one contains."""
+    by_name = {it.class_name: it for it in targets.candidates}
     first = [targets.selected] if targets.selected else []
-    described = [it for it in targets.candidates if it.arguments.origin in _DESCRIBED]
-    order: list[Target] = []
-    covered: set[str] = set()
-    for target in (*first, *described, *targets.candidates):
-        if target in order or (target.class_name in covered and target not in described):
-            continue
-        order.append(target)
-        covered |= {target.class_name, *covered_by(outlined, target.class_name)}
-    return tuple(order)
-
-
-_DESCRIBED = ("comment", "pyproject.toml")
+    described = [it for it in targets.candidates if is_described(it)]
+    order = dict.fromkeys(it.class_name for it in (*first, *described))
+    covered = {part for name in order for part in covered_by(outlined, name)}
+    order |= dict.fromkeys(name for name in targets.roots if name not in covered)
+    return tuple(by_name[name] for name in order)
 
 
 class Estimator:
@@ -161,6 +156,8 @@ class Estimator:
 
     async def outcome(self, target: Target) -> Outcome:
         """The profile of a target on its device where one is stored, else its price."""
+        if target.flaw is not None:
+            return Refused(target, target.flaw)
         device = _device(target)
         if isinstance(device, Refusal):
             return Refused(target, device)
@@ -178,6 +175,8 @@ class Estimator:
         A stored profile of the same code, inputs and device is taken unless `fresh`. The
         machine's own device is used where the target's device is not here.
         """
+        if target.flaw is not None:
+            return Refused(target, target.flaw)
         device = _device(target)
         if isinstance(device, Refusal):
             return Refused(target, device)

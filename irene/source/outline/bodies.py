@@ -200,7 +200,7 @@ class _Reading:
             self._mention(name, call)
             self._add(name, call)
         path = self._path(call.func)
-        if path and not (name == "self.add_module"):
+        if path and name != "self.add_module":
             self._use(path.removesuffix(".forward"), call.func)
 
     def _mention(self, name: str, call: cst.Call) -> None:

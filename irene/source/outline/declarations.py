@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """From (line, column) to (line, column), end excluded: 1-based lines, 0-based columns.
+    r"""From (line, column) to (line, column), end excluded: 1-based lines, 0-based columns.
 
     Columns count code points, as libcst does; `irene_server.convert` alone turns them into
-    a client's units. Lines end at "\\n", "\\r\\n" or "\\r", and nowhere else.
+    a client's units. Lines end at "\n", "\r\n" or "\r", and nowhere else.
     """
 
     start_line: int

@@ -13,7 +13,7 @@ import libcst as cst
 
 from irene.source.outline.bodies import Body, read_body
 from irene.source.outline.declarations import Parameter, Problem, Span
-from irene.source.outline.syntax import Piece, Unreadable, dotted, walk
+from irene.source.outline.syntax import Piece, UnreadableError, dotted, walk
 
 _KEPT_STATEMENTS = 8192  # of about 2 kB each with their text
 
@@ -75,7 +75,7 @@ def read_facts(text: str, *, indented: bool) -> Facts:
             tuple(it for node in nodes for it in _variables(piece, node)),
             tuple(it for node in everything for it in _imported(node)),
         )
-    except Unreadable as err:
+    except UnreadableError as err:
         return Facts(problem=Problem(err.message, err.line, err.column))
 
 
@@ -85,7 +85,7 @@ def read_part(text: str, *, indented: bool, self_name: str | None) -> Body | Pro
     try:
         piece = Piece(text, indented=indented)
         return read_body(piece, piece.statements, self_name)
-    except Unreadable as err:
+    except UnreadableError as err:
         return Problem(err.message, err.line, err.column)
 
 
@@ -99,7 +99,7 @@ def read_header(text: str, *, indented: bool) -> HeaderFacts | Problem:
             return Problem("this is no class", 1, 0)
         bases = (base for argument in node.bases for base in _bases(argument.value))
         return HeaderFacts(node.name.value, tuple(bases), piece.span(node.name))
-    except Unreadable as err:
+    except UnreadableError as err:
         return Problem(err.message, err.line, err.column)
 
 
@@ -135,8 +135,9 @@ def _parameters(piece: Piece, node: cst.Parameters) -> tuple[Parameter, ...]:
 
 
 def _parameter(piece: Piece, node: cst.Param, kind: str) -> Parameter:
-    annotation = node.annotation and piece.code(node.annotation.annotation)
-    return Parameter(node.name.value, annotation, node.default and piece.code(node.default), kind)
+    annotation = piece.code(node.annotation.annotation) if node.annotation else None
+    default = piece.code(node.default) if node.default else None
+    return Parameter(node.name.value, annotation, default, kind)
 
 
 def _variables(piece: Piece, node: cst.CSTNode) -> list[Variable]:

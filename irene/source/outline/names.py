@@ -98,15 +98,13 @@ class Names:
         resolved = self.resolve(name, where)
         if resolved in self.by_name:
             return self.is_module(resolved)
-        owner, _, last = resolved.rpartition(".")
+        last = resolved.rpartition(".")[2]
         if last in ("from_config", "_from_config", "from_pretrained"):
             return self.is_constructor(name.rpartition(".")[0], where) is not False
         if _leads_to_torch_nn(resolved):
             return True
         package = resolved.partition(".")[0]
-        if package in _OTHER_WORLDS or hasattr(builtins, resolved):
-            return False
-        if package == "torch":
+        if package in (*_OTHER_WORLDS, "torch") or hasattr(builtins, resolved):
             return False
         if not _is_capitalised(last):
             return None

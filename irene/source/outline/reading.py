@@ -221,10 +221,11 @@ class _Reader:
         text = self._text(statement.first, head.last)
         lines = tuple(line for line in statement.lines if line.first <= head.first)
         if nests_harmlessly(lines, text):
-            for attempt in (self._with_body(statement), text):
-                facts = read_header(attempt, indented=indented)
-                if isinstance(facts, HeaderFacts):
-                    return facts
+            facts = read_header(self._with_body(statement), indented=indented)
+            if isinstance(facts, Problem):
+                facts = read_header(text, indented=indented)
+            if isinstance(facts, HeaderFacts):
+                return facts
             self._report(facts, statement)
         else:
             self._report(Problem(_TOO_DEEP, 1, head.column), statement)

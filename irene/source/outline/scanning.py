@@ -101,7 +101,7 @@ class Source:
     logical: tuple[LogicalLine, ...]
 
     def text(self, first: int, last: int) -> str:
-        """Physical lines `first` to `last`, both included, joined by "\\n"."""
+        """Physical lines `first` to `last`, both included, each with its line end."""
         return "\n".join(self.lines[first : last + 1]) + "\n"
 
     def is_comment(self, row: int) -> bool:
@@ -236,8 +236,6 @@ def _string_end(text: str, position: int, quote: str, *, trust_strings: bool) ->
 def _width(indentation: str) -> int:
     width = 0
     for character in indentation:
-        if character == "\t":
-            width = width // 8 * 8 + 8
-        else:
-            width = 0 if character == "\f" else width + 1
+        widened = width // 8 * 8 + 8 if character == "\t" else width + 1
+        width = 0 if character == "\f" else widened
     return width

@@ -38,7 +38,7 @@ _SKIPPED = frozenset(
 )
 
 
-class Unreadable(Exception):
+class UnreadableError(Exception):
     """A piece of text does not parse; line and column are counted in the piece."""
 
     def __init__(self, message: str, line: int, column: int) -> None:
@@ -53,7 +53,7 @@ class Piece:
         """Parse `text`, whose first line may be indented.
 
         Raises:
-            Unreadable: it does not parse.
+            UnreadableError: it does not parse.
         """
         self._line_offset = -1 if indented else 0
         whole = f"if 1:\n{text}" if indented else text
@@ -80,7 +80,7 @@ class Piece:
         """Where `node` is, in the piece: 1-based lines.
 
         Raises:
-            Unreadable: the piece nests too deeply for libcst's positions.
+            UnreadableError: the piece nests too deeply for libcst's positions.
         """
         if self._positions is None:
             self._positions = self._locate()
@@ -95,7 +95,7 @@ class Piece:
         try:
             return dict(wrapper.resolve(PositionProvider))
         except RecursionError as err:
-            raise Unreadable("this statement nests too deeply to be read", 1, 0) from err
+            raise UnreadableError("this statement nests too deeply to be read", 1, 0) from err
 
 
 def nests_harmlessly(lines: Sequence[LogicalLine], text: str) -> bool:
@@ -185,7 +185,7 @@ def _field_names(kind: type[cst.CSTNode]) -> tuple[str, ...]:
     return tuple(n for n in names if n not in _SKIPPED and not n.startswith("whitespace"))
 
 
-def _why(whole: str, line_offset: int) -> Unreadable:
+def _why(whole: str, line_offset: int) -> UnreadableError:
     """Python's own words for what is wrong: libcst's name tokens that people do not know."""
     try:
         with warnings.catch_warnings():
@@ -193,7 +193,7 @@ def _why(whole: str, line_offset: int) -> Unreadable:
             ast.parse(whole)
     except SyntaxError as err:
         line = max((err.lineno or 1) + line_offset, 1)
-        return Unreadable(err.msg, line, max((err.offset or 1) - 1, 0))
+        return UnreadableError(err.msg, line, max((err.offset or 1) - 1, 0))
     except (ValueError, RecursionError, MemoryError):
-        return Unreadable("this text is not Python", 1, 0)
-    return Unreadable("this statement is newer than the parser knows", 1, 0)
+        return UnreadableError("this text is not Python", 1, 0)
+    return UnreadableError("this statement is newer than the parser knows", 1, 0)
