@@ -10,7 +10,11 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from irene.cli import annotate, devices, doctor, estimate, profile
+from irene.cli import annotate as annotate
+from irene.cli import devices as devices
+from irene.cli import doctor as doctor
+from irene.cli import estimate as estimate
+from irene.cli import profiling as profiling
 from irene.cli.arguments import Asked, UsageError, parse
 from irene.cli.console import complain
 from irene.errors import IreneError
@@ -20,7 +24,7 @@ FINE, REFUSED, USAGE, CANCELLED = 0, 1, 2, 130
 _COMMANDS: dict[str, Callable[[Asked], bool]] = {
     "estimate": estimate.run,
     "annotate": annotate.run,
-    "profile": profile.run,
+    "profile": profiling.run,
     "devices": devices.run,
     "doctor": doctor.run,
 }

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from irene.annotations import Annotations, annotate
 from irene.cli import asking, console
-from irene.cli.arguments import Asked, Place
+from irene.cli.arguments import Asked
 from irene.estimation import DocumentPlan, Estimate, Estimator, FileEstimates, Refused
 
 THEME = "ansi_dark"  # the terminal's own colours

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,7 +25,7 @@ from irene.estimation import (
     plan_document,
 )
 from irene.runner import Worker
-from irene.source.targets import Chosen, Options, Target
+from irene.source.targets import Chosen, Options, Target, config_target
 
 T = TypeVar("T")
 
@@ -52,7 +53,38 @@ def target_of(planned: DocumentPlan, place: Place) -> Target:
             raise TargetError(_nothing_to_build(planned, place))
         return planned.targets.selected
     name = files.class_name(place.class_name, planned.outline, place.path)
-    return next(it for it in planned.targets.candidates if it.class_name == name)
+    for target in planned.targets.candidates:
+        if target.class_name == name:
+            return target
+    raise TargetError(f"{name} in {place.path} has no forward: name a class that has one")
+
+
+def target_of_config(asked: Asked) -> Target:
+    """The target of `--hf-config DIR` without a file.
+
+    Raises:
+        UsageError: the folder has no config.json.
+    """
+    _check_device(asked.options)
+    return config_target(_config_dir(asked), asked.options)
+
+
+def with_config(target: Target, asked: Asked) -> Target:
+    """The target built from the config of `--hf-config DIR`, where that was given."""
+    if asked.config_dir is None:
+        return target
+    folder = _config_dir(asked)
+    chosen = Chosen(f"config of {folder}", "option", "option --hf-config")
+    build = replace(target.build, config_dir=folder, arguments=None)
+    return replace(target, build=build, arguments=chosen)
+
+
+def _config_dir(asked: Asked) -> str:
+    assert asked.config_dir is not None
+    folder = asked.config_dir.absolute()
+    if not (folder / "config.json").is_file():
+        raise UsageError(f"--hf-config: {asked.config_dir} has no config.json")
+    return str(folder)
 
 
 def ask(asked: Asked, question: Callable[[Estimator], Awaitable[T]]) -> T:

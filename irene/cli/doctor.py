@@ -154,5 +154,5 @@ def _editor() -> Iterator[Finding]:
         code is not None,
         code
         or "no `code` command on the PATH. It brings values into the editor: install VS Code, then "
-        'run "Shell Command: Install \'code\' command in PATH" from its command palette',
+        "run \"Shell Command: Install 'code' command in PATH\" from its command palette",
     )

@@ -12,10 +12,10 @@ from irene.source.outline import Outline
 def run(asked: Asked) -> bool:
     """Whether there is an estimate; it has been printed."""
     if asked.place is None:
-        target, line = asking.config_target(asked), None
+        target, line = asking.target_of_config(asked), None
     else:
         planned = asking.plan_of(asked, asked.place)
-        target = asking.target_of(planned, asked.place)
+        target = asking.with_config(asking.target_of(planned, asked.place), asked)
         line = class_line(planned.outline, target.class_name)
     asking.report_unused(asked.options, target)
     outcome = asking.ask(asked, lambda estimator: estimator.outcome(target))
@@ -35,6 +35,4 @@ def show(estimate: Estimate, line: int | None, *, as_json: bool) -> None:
 
 
 def class_line(outline: Outline, class_name: str) -> int | None:
-    return next(
-        (it.name_span.start_line for it in outline.classes if it.name == class_name), None
-    )
+    return next((it.name_span.start_line for it in outline.classes if it.name == class_name), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -65,10 +66,8 @@ def tree_table(root: Row, report: Report) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     for name in _COLUMNS:
         is_text = name in ("part", "", "bound")
-        justify = "left" if is_text else "right"
-        table.add_column(
-            name, justify=justify, no_wrap=name != "part", overflow="fold"
-        )
+        justify: Literal["left", "right"] = "left" if is_text else "right"
+        table.add_column(name, justify=justify, no_wrap=name != "part", overflow="fold")
     _add(table, root, "", "", report.class_name)
     return table
 

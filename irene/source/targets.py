@@ -136,7 +136,11 @@ def suggest_comment(outlined: ClassOutline) -> str:
         if it.default is None and it.kind in ("positional", "keyword-only")
     ]
     name = outlined.name.rpartition(".")[2]
-    return f"# irene: {', '.join([f'{name}({", ".join(arguments)})', *inputs])}"
+    return f"# irene: {', '.join([_call(name, arguments), *inputs])}"
+
+
+def _call(name: str, arguments: list[str]) -> str:
+    return f"{name}({', '.join(arguments)})"
 
 
 _EXAMPLES = {"int": "64", "float": "0.1", "bool": "True", "str": '"..."'}

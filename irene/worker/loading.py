@@ -21,8 +21,30 @@ from irene.worker.refusals import Refused, describe, line_in, place_of, refuse
 _OUR_FOLDER = str(Path(__file__).resolve().parent.parent) + os.sep
 # Python itself has these loaded before any script, which therefore cannot shadow them.
 _ALWAYS_PYTHONS = frozenset(sys.builtin_module_names) | frozenset(
-    """abc codecs collections encodings enum functools genericpath importlib io os os.path posixpath
-    ntpath re site stat sys types typing warnings weakref torch""".split()
+    [
+        "abc",
+        "codecs",
+        "collections",
+        "encodings",
+        "enum",
+        "functools",
+        "genericpath",
+        "importlib",
+        "io",
+        "os",
+        "os.path",
+        "posixpath",
+        "ntpath",
+        "re",
+        "site",
+        "stat",
+        "sys",
+        "types",
+        "typing",
+        "warnings",
+        "weakref",
+        "torch",
+    ]
 )
 
 

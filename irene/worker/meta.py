@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Protocol
+from itertools import chain
+from typing import TYPE_CHECKING, Protocol, cast
 
 from irene.worker.values import KnownValues
 
@@ -120,9 +121,9 @@ def _plain_types() -> tuple[type, ...]:
 def _mode_class() -> Callable[[_Meta], TorchDispatchMode]:
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    class StayOnMeta(TorchDispatchMode):  # type: ignore[misc] # torch's base is untyped
+    class StayOnMeta(TorchDispatchMode):
         def __init__(self, meta: _Meta) -> None:
-            super().__init__()
+            super().__init__()  # type: ignore[no-untyped-call] # of torch
             self._meta = meta
 
         @classmethod
@@ -148,14 +149,46 @@ _WHOLE = frozenset(
 )
 _QUESTIONS = frozenset({"item", "is_nonzero", "_local_scalar_dense", "equal"})
 _SHAPED_BY_VALUES = frozenset(
-    """nonzero nonzero_static _unique _unique2 unique_dim unique_consecutive masked_select bincount
-    histc unique_dim_consecutive repeat_interleave""".split()
+    [
+        "nonzero",
+        "nonzero_static",
+        "_unique",
+        "_unique2",
+        "unique_dim",
+        "unique_consecutive",
+        "masked_select",
+        "bincount",
+        "histc",
+        "unique_dim_consecutive",
+        "repeat_interleave",
+    ]
 )
 _CONSTANTS = frozenset(
-    "arange zeros ones full eye linspace scalar_tensor tril_indices triu_indices".split()
+    [
+        "arange",
+        "zeros",
+        "ones",
+        "full",
+        "eye",
+        "linspace",
+        "scalar_tensor",
+        "tril_indices",
+        "triu_indices",
+    ]
 )
 _CONSTANTS_OF_SHAPE = frozenset(
-    "zeros_like ones_like full_like new_zeros new_ones new_full zero_ fill_ zero fill".split()
+    [
+        "zeros_like",
+        "ones_like",
+        "full_like",
+        "new_zeros",
+        "new_ones",
+        "new_full",
+        "zero_",
+        "fill_",
+        "zero",
+        "fill",
+    ]
 )
 _RANDOM = ("rand", "normal", "uniform", "bernoulli", "multinomial", "dropout", "exponential",
            "empty", "poisson", "cauchy", "geometric")  # fmt: skip
@@ -261,8 +294,8 @@ class _Meta:
             if id(value) not in self._twins:
                 self._twins[id(value)] = (value, meta_copy(value))
             return self._twins[id(value)][1]
-        if type(value) in (list, tuple):
-            return type(value)(self._twin(it) for it in value)  # type: ignore[attr-defined] # of list or tuple
+        if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
+            return type(value)(self._twin(it) for it in value)
         if isinstance(value, torch.device) and value.type != "cpu":
             return _meta_device()
         return value
@@ -368,8 +401,8 @@ class _Meta:
         if isinstance(value, torch.Tensor):
             known = self._values.of(value)
             return torch.zeros(value.shape, dtype=value.dtype) if known is None else known
-        if type(value) in (list, tuple):
-            return type(value)(self._real(it) for it in value)  # type: ignore[attr-defined] # of list or tuple
+        if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
+            return type(value)(self._real(it) for it in value)
         return value
 
 
@@ -439,8 +472,8 @@ def _collect(values: tuple[object, ...] | list[object], found: list[torch.Tensor
     for value in values:
         if isinstance(value, tensor):
             found.append(value)
-        elif type(value) in (list, tuple):
-            _collect(value, found)  # type: ignore[arg-type] # a list or tuple
+        elif isinstance(value, (list, tuple)) and type(value) in (list, tuple):
+            _collect(value, found)
 
 
 def _decompose(
@@ -531,10 +564,12 @@ def _recurrent_on_meta(
     is_packed = func._overloadname == "data"
     states = args[2 if is_packed else 1]
     rest = args[5 if is_packed else 4 :]
-    x, bidirectional = args[0], rest[3]
-    finals = list(states) if isinstance(states, (list, tuple)) else [states]
+    x, bidirectional = cast("torch.Tensor", args[0]), rest[3]
+    finals = cast(
+        "list[torch.Tensor]", list(states) if isinstance(states, (list, tuple)) else [states]
+    )
     width = finals[0].shape[-1] * (2 if bidirectional else 1)
-    output = x.new_empty((*x.shape[:-1], width))  # type: ignore[attr-defined] # a tensor
+    output = x.new_empty((*x.shape[:-1], width))
     return (output, *(it.new_empty(it.shape) for it in finals))
 
 
@@ -572,8 +607,6 @@ def _real_tensors(
     model: torch.nn.Module,
 ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """Parameters and buffers that have memory, each with its stand-in on meta."""
-    from itertools import chain
-
     stand_ins: dict[int, torch.Tensor] = {}
     found = {}
     for name, tensor in chain(model.named_parameters(), model.named_buffers()):
@@ -590,4 +623,4 @@ def _eagerly() -> AbstractContextManager[object]:
     if "torch._dynamo" not in sys.modules:
         return nullcontext()
     set_stance = getattr(torch.compiler, "set_stance", None)  # since torch 2.6
-    return nullcontext() if set_stance is None else set_stance("force_eager")  # type: ignore[no-any-return] # of torch
+    return nullcontext() if set_stance is None else set_stance("force_eager")

@@ -135,14 +135,10 @@ class Editor:
 
     async def settled(self, uri: str) -> dict[int, str]:
         """The first lens of each line, once none of them is a placeholder."""
-        return await until(
-            lambda: self.titles(uri), lambda it: bool(it) and "…" not in it.values()
-        )
+        return await until(lambda: self.titles(uri), lambda it: bool(it) and "…" not in it.values())
 
 
-async def until(
-    ask: Callable[[], Awaitable[Answer]], holds: Callable[[Answer], bool]
-) -> Answer:
+async def until(ask: Callable[[], Awaitable[Answer]], holds: Callable[[Answer], bool]) -> Answer:
     """The first answer for which `holds` is true."""
 
     async def poll() -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -139,8 +140,6 @@ class _Attention:
 
 
 def _has_flash_attention() -> bool:
-    import importlib.util
-
     return importlib.util.find_spec("flash_attn") is not None
 
 
@@ -183,7 +182,7 @@ def _call_of_folder(spec: BuildSpec) -> _ConstructorCall:
     def make(attention: _Attention) -> torch.nn.Module:
         attention.choose(config)
         try:
-            model: torch.nn.Module = construct_from(config)
+            model: torch.nn.Module = construct_from(config)  # type: ignore[no-untyped-call] # of transformers
         except ValueError as err:
             if cls is not None:
                 raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -90,8 +90,6 @@ def _make_small(
     reason: _NeedsValuesError,
 ) -> Constructed:
     """The same with real memory, up to a limit."""
-    from dataclasses import replace
-
     try:
         made = _make(make, dtype, user_code, _allocation_limit(), KnownValues())
     except (_TooLargeError, _NeedsValuesError):
@@ -108,7 +106,7 @@ def _allocation_limit() -> contextlib.AbstractContextManager[object]:
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    class Limit(TorchDispatchMode):  # type: ignore[misc] # torch's base is untyped
+    class Limit(TorchDispatchMode):
         n_bytes = 0
 
         def __torch_dispatch__(
@@ -125,7 +123,7 @@ def _allocation_limit() -> contextlib.AbstractContextManager[object]:
                 raise _TooLargeError
             return result
 
-    limit: contextlib.AbstractContextManager[object] = Limit()
+    limit: contextlib.AbstractContextManager[object] = Limit()  # type: ignore[no-untyped-call] # of torch
     return limit
 
 
@@ -178,7 +176,7 @@ def _noting_creation(
         if at is not None:
             created[module] = at
 
-    torch.nn.Module.__init__ = init  # type: ignore[method-assign] # restored below
+    torch.nn.Module.__init__ = init  # type: ignore[method-assign,assignment] # restored below
     try:
         yield
     finally:

@@ -52,7 +52,7 @@ def _text(annotation: object) -> str:
 
 
 def _size(word: str, conventions: Conventions) -> int | None:
-    name = word.split("=")[-1].lstrip("#*?")
+    name = word.rsplit("=", maxsplit=1)[-1].lstrip("#*?")
     if name.isdigit():
         return int(name)
     lowered = name.lower()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from irene.tree import Assumption
@@ -41,24 +41,31 @@ class Conventions:
 
     def value(self, name: str) -> Placeholder | None:
         """The input that a parameter of this name wants; None for an unknown name."""
-        match name:
-            case "input_ids" | "decoder_input_ids" | "position_ids" | "token_type_ids":
-                return Placeholder("int64", (self.batch, self._text_length(name)))
-            case "attention_mask" | "decoder_attention_mask":
-                self.assume("no padding: every attention mask is all ones")
-                shape = (self.batch, self._text_length("attention_mask"))
-                return Placeholder("int64", shape, "ones")
-            case "inputs_embeds" | "hidden_states":
-                return self._states()
-            case "pixel_values":
-                return self._image()
-            case "input_features":
-                return self._spectrogram()
-            case "input_values":
-                self.assume(f"input_values: one second of audio, {_AUDIO_SAMPLES} samples")
-                return Placeholder(self.dtype, (self.batch, _AUDIO_SAMPLES))
-            case _:
-                return None
+        makers: dict[str, Callable[[], Placeholder | None]] = {
+            "input_ids": lambda: self._ids(name),
+            "decoder_input_ids": lambda: self._ids(name),
+            "position_ids": lambda: self._ids(name),
+            "token_type_ids": lambda: self._ids(name),
+            "attention_mask": self._mask,
+            "decoder_attention_mask": self._mask,
+            "inputs_embeds": self._states,
+            "hidden_states": self._states,
+            "pixel_values": self._image,
+            "input_features": self._spectrogram,
+            "input_values": self._audio,
+        }
+        return makers[name]() if name in makers else None
+
+    def _ids(self, name: str) -> Placeholder:
+        return Placeholder("int64", (self.batch, self._text_length(name)))
+
+    def _mask(self) -> Placeholder:
+        self.assume("no padding: every attention mask is all ones")
+        return Placeholder("int64", (self.batch, self._text_length("attention_mask")), "ones")
+
+    def _audio(self) -> Placeholder:
+        self.assume(f"input_values: one second of audio, {_AUDIO_SAMPLES} samples")
+        return Placeholder(self.dtype, (self.batch, _AUDIO_SAMPLES))
 
     def optional(
         self, names: Iterable[str], required: Mapping[str, object]
@@ -99,7 +106,7 @@ class Conventions:
             for config in parts:
                 value = getattr(config, name, None)
                 if value is not None:
-                    return value  # type: ignore[no-any-return] # of a config
+                    return value
         return None
 
     def _text_length(self, name: str) -> int:

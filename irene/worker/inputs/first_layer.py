@@ -6,7 +6,7 @@ The guess is tried by a run on meta, and shown as an assumption.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from irene.tree import Assumption
 from irene.worker.inputs.plans import Inputs, Placeholder
@@ -57,7 +57,7 @@ def _first_layers(model: torch.nn.Module, conventions: Conventions) -> Iterator[
             yield layer
 
 
-class _Reached(BaseException):  # noqa: N818 - passes through the user's `except Exception`
+class _Reached(BaseException):
     """Ends a probing forward at the first known layer."""
 
     def __init__(self, layer: torch.nn.Module) -> None:
@@ -89,7 +89,7 @@ def _first_called(
     return None
 
 
-def _accepted_by(  # noqa: C901, PLR0912 - one line per kind of layer
+def _accepted_by(  # noqa: C901 - one line per kind of layer
     layer: torch.nn.Module, conventions: Conventions
 ) -> Iterator[Placeholder]:
     """Inputs that the layer takes, the most likely first."""
@@ -123,7 +123,8 @@ def _accepted_by(  # noqa: C901, PLR0912 - one line per kind of layer
         yield Placeholder(dtype, (batch, sequence, layer.in_features))
         yield Placeholder(dtype, (batch, layer.in_features))
     elif type(layer).__name__ == "Conv1D" and hasattr(layer, "nx"):  # of Transformers
-        yield Placeholder(dtype, (batch, sequence, int(layer.nx)))
+        width: Any = layer.nx
+        yield Placeholder(dtype, (batch, sequence, int(width)))
 
 
 def _images(n_channels: int, conventions: Conventions) -> Iterator[Placeholder]:

@@ -93,8 +93,8 @@ def _fill(value: object, make: Callable[[Placeholder], torch.Tensor]) -> object:
         return make(value)
     if isinstance(value, dict):
         return {name: _fill(it, make) for name, it in value.items()}
-    if type(value) in (list, tuple):
-        return type(value)(_fill(it, make) for it in value)  # type: ignore[attr-defined] # of list or tuple
+    if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
+        return type(value)(_fill(it, make) for it in value)
     return value
 
 

@@ -103,7 +103,7 @@ def _with_written(
                 f"forward has no parameter {name}; it has {', '.join(names)}.",
                 advice="Name the inputs as forward does.",
             )
-    named, positional = dict(values), ()
+    named, positional = dict(values), tuple[object, ...]()
     if "" in named:
         positional = (named.pop(""),)
     given = set(named) | set(names[: len(positional)])

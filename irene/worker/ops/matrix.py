@@ -135,8 +135,10 @@ def recurrent(call: Call) -> tuple[Cost, ...]:
 
 
 def _gate_flops(name: str, matrices: list[Operand]) -> int:
-    """Per token: each gate adds two products and two biases and is squashed (3 + 4 FLOP);
-    an LSTM then updates cell and output (3 + 4 + 1 per unit), a GRU mixes states (4)."""
+    """Per token: each gate adds two products and two biases and is squashed (3 + 4 FLOP).
+
+    An LSTM then updates cell and output (3 + 4 + 1 per unit), a GRU mixes states (4).
+    """
     n_gates = sum(it.shape[0] for it in matrices) // 2  # rows of w_ih and w_hh
     per_gate = {"lstm": 7 + 8 / 4, "gru": 7 + 4 / 3}.get(name, 7)
     return round(n_gates * per_gate)

@@ -113,8 +113,13 @@ _NORMS = {
     "_fused_rms_norm": 4,
     "native_group_norm": 8,
 }
-_BATCH_NORMS = """native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training
-    cudnn_batch_norm _batch_norm_no_update""".split()
+_BATCH_NORMS = [
+    "native_batch_norm",
+    "_native_batch_norm_legit",
+    "_native_batch_norm_legit_no_training",
+    "cudnn_batch_norm",
+    "_batch_norm_no_update",
+]
 
 POINTWISE_RULES: dict[str, Rule] = {
     **{
@@ -138,8 +143,27 @@ POINTWISE_RULES: dict[str, Rule] = {
     **{name: partial(per_output, primitive="elementwise", flops=2) for name in _BATCH_NORMS},
     **dict.fromkeys(("copy_", "_copy_from", "copy"), copy),
     **dict.fromkeys(
-        """arange eye fill fill_ full full_like linspace new_full new_ones new_zeros ones
-        ones_like scalar_tensor zero zero_ zeros zeros_like tril_indices triu_indices""".split(),
+        [
+            "arange",
+            "eye",
+            "fill",
+            "fill_",
+            "full",
+            "full_like",
+            "linspace",
+            "new_full",
+            "new_ones",
+            "new_zeros",
+            "ones",
+            "ones_like",
+            "scalar_tensor",
+            "zero",
+            "zero_",
+            "zeros",
+            "zeros_like",
+            "tril_indices",
+            "triu_indices",
+        ],
         fill,
     ),
     **dict.fromkeys(
@@ -151,14 +175,36 @@ POINTWISE_RULES: dict[str, Rule] = {
     "_embedding_bag_forward_only": embedding_bag,
     **dict.fromkeys(("index_put", "index_put_", "_unsafe_index_put"), partial(scatter, source=-1)),
     **dict.fromkeys(
-        """scatter scatter_ scatter_add scatter_add_ scatter_reduce scatter_reduce_ index_add
-        index_add_ index_copy index_copy_ index_fill index_fill_ masked_scatter slice_scatter
-        select_scatter""".split(),
+        [
+            "scatter",
+            "scatter_",
+            "scatter_add",
+            "scatter_add_",
+            "scatter_reduce",
+            "scatter_reduce_",
+            "index_add",
+            "index_add_",
+            "index_copy",
+            "index_copy_",
+            "index_fill",
+            "index_fill_",
+            "masked_scatter",
+            "slice_scatter",
+            "select_scatter",
+        ],
         partial(scatter, source=-1),
     ),
     **dict.fromkeys(
-        """avg_pool1d avg_pool2d avg_pool3d max_pool1d max_pool2d max_pool3d
-        max_pool2d_with_indices max_pool3d_with_indices""".split(),
+        [
+            "avg_pool1d",
+            "avg_pool2d",
+            "avg_pool3d",
+            "max_pool1d",
+            "max_pool2d",
+            "max_pool3d",
+            "max_pool2d_with_indices",
+            "max_pool3d_with_indices",
+        ],
         pool,
     ),
     **dict.fromkeys(("sort", "argsort", "topk", "kthvalue", "median"), sort),

@@ -16,6 +16,7 @@ from irene.errors import MeterError
 from irene.tree import Trace
 from irene.worker import endings, environment, meters, tracing
 from irene.worker.building import build
+from irene.worker.loading import users_imports
 from irene.worker.meters import Found, Meter
 from irene.worker.profiling.stopwatch import Clock, CpuClock, CudaClock, Mark, Stopwatch
 from irene.worker.profiling.summary import call_times, disturbed
@@ -44,6 +45,13 @@ def profile(
     Raises:
         Refused: it cannot be built or run, or needs more memory than there is.
     """
+    with users_imports(request.build):
+        return _profile(request, report, find_meters)
+
+
+def _profile(
+    request: ProfileRequest, report: Report, find_meters: Callable[[str], Found]
+) -> Profile:
     report(Progress("tracing", None))
     trace = tracing.trace(request.build)
     _check_memory(trace, request)
@@ -113,15 +121,12 @@ def _first(found: Found) -> Meter | None:
 
 def _build(request: ProfileRequest) -> tuple[torch.nn.Module, Forward]:
     import torch
-    from torch.utils import _pytree
 
     torch.manual_seed(_SEED)
     try:
         built = build(request.build, on_meta=False)
         model = built.model.to(request.device)
-        args, kwargs = _pytree.tree_map_only(
-            torch.Tensor, lambda it: it.to(request.device), (built.args, built.kwargs)
-        )
+        args, kwargs = built.inputs(on_meta=False, device=request.device, seed=_SEED)
     except (RuntimeError, MemoryError) as err:
         raise _refusal(err, request) from err
 

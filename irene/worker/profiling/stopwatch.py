@@ -56,7 +56,7 @@ class CudaClock:
     def mark(self) -> torch.cuda.Event:
         import torch
 
-        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call] # of torch
+        event = torch.cuda.Event(enable_timing=True)
         event.record()
         return event
 

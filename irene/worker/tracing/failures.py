@@ -69,17 +69,12 @@ def _raised(
     if given:
         message += f". The inputs were {given}."
     return refuse(
-        "forward" if failure is None or not inputs else _kind(failure, recorder),
+        "forward",
         message,
         line=line,
         advice="Correct forward, or give inputs of another shape in an irene comment above the "
         "class.",
     )
-
-
-def _kind(failure: FailedOperation, recorder: Recorder) -> str:
-    del failure, recorder
-    return "forward"
 
 
 def _where(failure: FailedOperation | None) -> str:

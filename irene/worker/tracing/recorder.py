@@ -75,7 +75,7 @@ class Recorder:
             with self._entered(module):
                 return original(module, *args, **kwargs)
 
-        torch.nn.Module.__call__ = call  # type: ignore[method-assign,assignment] # restored below
+        torch.nn.Module.__call__ = call  # type: ignore[method-assign] # restored below
         try:
             yield
         finally:
@@ -102,9 +102,9 @@ class Recorder:
         """As in `named_modules()`; a module made in forward has none, so it gets its class."""
         scope = self._scopes.get(module)
         if scope is not None:
-            return scope
+            return str(scope)
         parent = self._stack[-1].scope if self._stack else ""
-        return f"{parent}.<{type(module).__name__}>".lstrip(".")
+        return f"{parent}.<{type(module).__name__}>".removeprefix(".")
 
     def executed(
         self,

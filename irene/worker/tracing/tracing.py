@@ -7,7 +7,7 @@ import inspect
 import sys
 from collections.abc import Iterator, Mapping
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from irene.tree import Assumption, Location, TensorSpec, Trace
 from irene.worker.building import BuiltModel, build
@@ -78,7 +78,8 @@ def trace_module(
             advice="Run the model once on an example, then estimate it.",
         )
     values = KnownValues()
-    meta_args, meta_kwargs = to_meta((tuple(args), dict(kwargs or {})), values)  # type: ignore[misc] # a pair stays a pair
+    meta_args = cast("tuple[object, ...]", to_meta(tuple(args), values))
+    meta_kwargs = cast("dict[str, object]", to_meta(dict(kwargs or {}), values))
     with _left_as_it_was(model):
         return _traced(
             model,

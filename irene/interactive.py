@@ -1,0 +1,106 @@
+"""`irene.estimate(model, *inputs)`: the estimate of a module that exists, in its own process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, RenderableType
+
+from irene.energy.catalogue import find
+from irene.energy.physics import price, pricing_notes
+from irene.energy.prices import PricedNode
+from irene.report import Condition, Report, layout, to_html, to_json
+from irene.report.findings import inputs_text
+from irene.worker.tracing import trace_module
+
+if TYPE_CHECKING:
+    import torch
+
+_WIDTH = 120
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEstimate:
+    """The priced tree of a model; prints as a table, and as one in a notebook."""
+
+    report: Report
+
+    @property
+    def tree(self) -> PricedNode:
+        """The root; `children` and `node` lead on from there."""
+        return self.report.priced
+
+    @property
+    def joules(self) -> float:
+        """Energy of one forward pass, J."""
+        return self.tree.energy.joules
+
+    @property
+    def seconds(self) -> float:
+        """Time of one forward pass, s."""
+        return self.tree.energy.seconds
+
+    @property
+    def interval_j(self) -> tuple[float, float]:
+        """Ends of the 90 % interval of `joules`."""
+        return self.tree.energy.low_j, self.tree.energy.high_j
+
+    def to_json(self) -> dict[str, Any]:
+        """The same values as `irene estimate --json` (docs/json.md)."""
+        return to_json(self.report)
+
+    def __str__(self) -> str:
+        console = Console(width=_WIDTH, no_color=True, highlight=False)
+        with console.capture() as capture:
+            console.print(layout(self.report))
+        return capture.get()
+
+    __repr__ = __str__
+
+    def __rich__(self) -> RenderableType:
+        return layout(self.report)
+
+    def _repr_html_(self) -> str:
+        return to_html(self.report)
+
+
+def estimate(
+    model: torch.nn.Module,
+    *inputs: object,
+    device: str = "auto",
+    keywords: Mapping[str, object] | None = None,
+) -> ModelEstimate:
+    """The energy of `model(*inputs, **keywords)` on a device, with nothing run or allocated.
+
+    The model is left as it is. `inputs` are what its forward takes; tensors may be on meta.
+
+    Raises:
+        DeviceError: the device is unknown; the message offers the nearest names.
+        irene.worker.refusals.Refused: the forward pass fails on these inputs.
+    """
+    found = find(device)
+    trace = trace_module(model, inputs, keywords)
+    origin = "call", "argument of irene.estimate"
+    report = Report(
+        class_name=trace.root.class_name,
+        path="",
+        line=None,
+        device_id=found.id,
+        device_name=found.name,
+        batch_size=None,
+        sequence_length=None,
+        trace=trace,
+        priced=price(trace.root, found),
+        conditions=(
+            Condition(
+                "device", found.id, *(origin if device != "auto" else ("default", "default"))
+            ),
+            Condition("dtype", trace.dtype, *origin),
+            Condition("inputs", inputs_text(trace.inputs), *origin),
+        ),
+        notes=pricing_notes(trace.root, found),
+        profile=None,
+    )
+    return ModelEstimate(report)
