@@ -215,20 +215,12 @@ def _parts(parents: Sequence[Occurrence], document_path: str) -> list[_Part]:
 def _part_name(parent: PricedNode, child: PricedNode) -> str:
     node = child.node
     if node.kind == "primitive":
-        return node.class_name if node.primitive in (None, "other") else _primitive_name(child)
+        is_named = node.primitive not in (None, "other", "elementwise")
+        return str(node.primitive) if is_named else node.class_name
     prefix = f"{parent.node.scope}." if parent.node.scope else ""
     attribute = node.scope.removeprefix(prefix)
     alike = ".".join("*" if part.isdecimal() else part for part in attribute.split("."))
     return f"{alike} · {node.class_name}" if alike else node.class_name
-
-
-def _primitive_name(priced: PricedNode) -> str:
-    node = priced.node
-    return (
-        str(node.primitive)
-        if node.primitive == node.class_name
-        else (f"{node.primitive} · {node.class_name}")
-    )
 
 
 def _line(priced: PricedNode, document_path: str) -> int | None:
@@ -292,17 +284,21 @@ def _notes(estimate: Estimate) -> tuple[str, ...]:
 
 def _markdown_table(card: Card) -> str:
     lines = [
-        f"| {_escape(card.basis)} | | energy | share | | time | FLOPs | bytes | bound |",
+        f"| {_escape(card.basis)} | | energy | share | | time | FLOP | bytes | bound |",
         "|:--|--:|--:|:--|--:|--:|--:|--:|:--|",
     ]
     for row in card.rows:
-        name = _escape(row.name if row.line is None else f"{row.name} · line {row.line}")
-        lines.append(
-            f"| {name} | {row.calls} | {row.energy} | `{bar(row.share)}` | {format_share(row.share)}"
-            f" | {row.time} | {row.flops} | {row.n_bytes} | {row.bound} |"
-        )
-    lines.append(f"| **sum** | | **{card.row_total}** | | | | | | |")
+        name = row.name if row.line is None else f"{row.name} · line {row.line}"
+        values = (row.calls, row.energy, f"`{bar(row.share)}`", format_share(row.share))
+        costs = (row.time, row.flops.removesuffix("FLOP").strip(), row.n_bytes, row.bound)
+        lines.append(_table_line(_escape(name), *values, *costs))
+    lines.append(_table_line("**sum**", "", f"**{card.row_total}**", *(6 * [""])))
     return "\n".join(lines)
+
+
+def _table_line(name: str, *values: str) -> str:
+    """Values keep their unit on the same line; only names may wrap."""
+    return " | ".join(["", name, *(it.replace(" ", "\u00a0") for it in values), ""]).strip()
 
 
 def bar(share: float) -> str:

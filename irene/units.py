@@ -72,10 +72,15 @@ def format_share(share: float) -> str:
 
 
 def format_spread(value: float, high: float) -> str:
-    """`(1.0, 1.4) -> "± 40 %"`: how far the upper end of an interval lies above the value."""
+    """`(1.0, 1.4) -> "± 40 %"`: how far the upper end of an interval lies above the value.
+
+    Intervals are symmetric in the logarithm, so that from a factor of 2 on the factor is said:
+    `(1.0, 3.0) -> "x/÷ 3.0"`.
+    """
     if value <= 0.0:
         return "± 0 %"
-    return f"± {100.0 * (high / value - 1.0):.0f} %"
+    factor = high / value
+    return f"x/÷ {factor:.1f}" if factor >= 2.0 else f"± {100.0 * (factor - 1.0):.0f} %"
 
 
 def format_calls(n_calls: int, each_j: float) -> str:

@@ -134,11 +134,11 @@ def test_a_card_says_what_it_stands_for() -> None:
 
 
 def test_own_operations_are_rows_with_their_line() -> None:
-    """A primitive's row names the kind, torch's operation and the line that issued it."""
+    """A primitive's row names the kind and the line that issued it."""
     root = module("", "Net", (linear("", 256, line=31, count=3), block("a", 64)))
     estimate = estimate_of(root)
     made = card("Net", [(estimate.priced, 1)], estimate, PATH)
-    assert ("linear · addmm", 31) in [(row.name, row.line) for row in made.rows]
+    assert ("linear", 31) in [(row.name, row.line) for row in made.rows]
 
 
 @given(st.floats(0.0, 1.0))

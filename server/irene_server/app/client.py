@@ -169,9 +169,12 @@ def _report(progress: Progress) -> types.WorkDoneProgressReport:
 
 
 async def _within_limit(question: Awaitable[Answer], what: str) -> Answer | None:
-    """The client's answer; None where it refuses or takes too long."""
+    """The client's answer; None where it refuses or takes too long.
+
+    The question itself is never cancelled: pygls fails on answers to cancelled ones.
+    """
     try:
-        return await asyncio.wait_for(question, ANSWER_LIMIT_S)
+        return await asyncio.wait_for(asyncio.shield(question), ANSWER_LIMIT_S)
     except Exception as err:  # noqa: BLE001 - whatever the client answered, the server goes on
         log.warning("The editor did not answer the question for %s: %r", what, err)
         return None
