@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from irene.cards import Card, Occurrence, Sum, card, share_of, total_of, total_text
+from irene.cards import Card, Occurrence, Sum, card, each_text, share_of, total_of, total_text
 from irene.energy.prices import PricedNode, outermost
 from irene.estimation import Estimate, FileEstimates, Refused
 from irene.source.outline import ClassOutline, Outline, Span, Submodule
 from irene.source.targets import Target, suggest_comment
-from irene.units import format_calls, format_energy, format_share, format_spread
+from irene.units import format_energy, format_share, format_spread
 from irene.worker.protocol import Refusal
 
 PENDING = "…"
@@ -256,9 +256,7 @@ def _label(total: Sum, estimate: Estimate) -> str:
     if total.joules == 0.0:
         return format_energy(0.0)
     share = format_share(share_of(total, estimate))
-    if total.uniform:
-        return f"{format_calls(total.n_calls, total.joules / total.n_calls)} · {share}"
-    return f"{format_energy(total.joules)} · {share}"
+    return f"{each_text(total)} · {share}"
 
 
 def _uncalled_lines(outline: Outline, estimate: Estimate, path: str) -> Iterator[int]:

@@ -106,13 +106,18 @@ def total_text(total: Sum, estimate: Estimate) -> str:
 
 
 def calls_text(total: Sum) -> str:
-    """`12 x 31.0 mJ = 372 mJ`; where calls differ, `5 calls = 372 mJ`."""
+    """`12 x 31.0 mJ = 372 mJ`; where calls differ, their mean: `5 x ~74.4 mJ = 372 mJ`."""
     if total.n_calls == 1 or total.joules == 0.0:
         return format_energy(total.joules)
-    if not total.uniform:
-        return f"{total.n_calls} calls = {format_energy(total.joules)}"
-    each = format_calls(total.n_calls, total.joules / total.n_calls)
-    return f"{each} = {format_energy(total.joules)}"
+    return f"{each_text(total)} = {format_energy(total.joules)}"
+
+
+def each_text(total: Sum) -> str:
+    """`12 x 31.0 mJ`; `5 x ~74.4 mJ` where that is a mean of calls that differ."""
+    mean_j = total.joules / total.n_calls if total.n_calls else 0.0
+    if total.uniform or total.n_calls == 1:
+        return format_calls(total.n_calls, mean_j)
+    return f"{total.n_calls} x ~{format_energy(mean_j)}"
 
 
 def share_of(total: Sum, estimate: Estimate) -> float:
@@ -187,11 +192,9 @@ def _rows(parents: Sequence[Occurrence], document_path: str) -> tuple[tuple[Card
 
 
 def _row(part: _Part, total: Sum, energy: str, whole_j: float) -> CardRow:
-    each = format_energy(total.joules / total.n_calls)
-    calls = f"{total.n_calls} x {each}" if total.uniform else f"{total.n_calls} calls"
     return CardRow(
         name=part.name,
-        calls=calls if total.n_calls > 1 else "",
+        calls=each_text(total) if total.n_calls > 1 else "",
         energy=energy,
         share=total.joules / whole_j if whole_j else 0.0,
         time=format_time(total.seconds),

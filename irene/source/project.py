@@ -107,6 +107,7 @@ def read_description(
         not isinstance(call, ast.Call)
         or len(call.args) > 1
         or any(it.arg is None for it in call.keywords)
+        or any(isinstance(it, ast.Starred) for it in call.args)
     ):
         raise TargetError(_malformed(written, class_name, where))
     inputs = tuple(

@@ -19,7 +19,7 @@ def main() -> None:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
-    logging.getLogger("pygls").setLevel(logging.WARNING)  # it logs each message with its text
+    logging.getLogger("pygls").setLevel(logging.ERROR)  # it warns of each late cancellation
     protocol_output = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     _serve(protocol_output)

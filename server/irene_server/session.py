@@ -179,7 +179,7 @@ class Session:
         if bench.is_warm or not planned.order:
             yield
             return
-        async with self._editor.progress("IrEne: starting torch"):
+        async with self._editor.progress("starting torch"):
             yield
         bench.is_warm = True
 

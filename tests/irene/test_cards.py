@@ -87,9 +87,9 @@ def test_calls_that_are_alike_show_one_call_times_its_calls() -> None:
     assert printed_j(found[2]) == pytest.approx(12 * printed_j(found[1]), rel=0.01)
 
 
-def test_calls_that_differ_show_their_number_and_sum() -> None:
+def test_calls_that_differ_show_their_mean_and_sum() -> None:
     estimate = estimate_of(module("", "Net", (block("a", 64), block("b", 512))))
-    assert re.fullmatch(r"2 calls = \S+ \S+", calls_text(total_of(blocks_of(estimate))))
+    assert re.fullmatch(r"2 x ~\S+ \S+ = \S+ \S+", calls_text(total_of(blocks_of(estimate))))
 
 
 def test_numbered_siblings_are_one_row() -> None:

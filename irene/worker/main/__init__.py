@@ -13,7 +13,7 @@ import os
 import platform
 import sys
 
-from irene.worker import protocol
+from irene.worker import protocol, tracing
 from irene.worker.main import alone, forking, serving
 
 FORK_SWITCH = "IRENE_WORKER_FORK"
@@ -30,7 +30,8 @@ def main() -> None:
     forks = hasattr(os, "fork") and os.environ.get(FORK_SWITCH) != "0"
     ready = protocol.Ready(python=platform.python_version(), forks=forks)
     serving.write_line(answers_fd, protocol.encode_answer(0, ready))
-    serving.import_torch()
+    if serving.import_torch() is None:
+        tracing.warm_up()
     serve = forking.serve if forks else alone.serve
     serve(requests_fd, answers_fd)
 

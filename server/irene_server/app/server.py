@@ -117,7 +117,7 @@ class EnergyServer(LanguageServer):
             raise TargetError(f"{uri} is not open: open the file whose model is to be profiled")
         task = asyncio.current_task()
         assert task is not None
-        title = f"IrEne: profiling {class_name or 'the model'}"
+        title = f"profiling {class_name or 'the model'}"
         async with self.client.progress(title, on_cancel=task.cancel) as report:
             answer = await self.session.profile(snapshot, class_name, report)
         log.info("Profiled %s: %s", answer.class_name, answer.summary)
