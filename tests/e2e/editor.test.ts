@@ -1,0 +1,155 @@
+/** The packaged extension in a real VS Code: what a person sees and does. */
+
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { python } from "../../scripts/lib/python.mjs";
+import { root } from "../../scripts/lib/steps.mjs";
+import { type CodeServer, type CodeServerOptions, startCodeServer } from "./codeServer";
+import { until, Workbench } from "./workbench";
+
+const DEVICE = "A100-SXM4-80GB";
+let folder: string;
+let server: CodeServer | undefined;
+let window: Workbench | undefined;
+
+beforeEach(() => {
+  folder = mkdtempSync(path.join(os.tmpdir(), "irene-workspace-"));
+  copyFileSync(path.join(root, "examples", "gpt.py"), path.join(folder, "gpt.py"));
+});
+
+afterEach(async () => {
+  await window?.close();
+  await server?.stop();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function open(
+  file: string,
+  options: Partial<CodeServerOptions> = {},
+  workspace = folder,
+): Promise<Workbench> {
+  const settings = { "irene.interpreter": python, "irene.device": DEVICE, ...options.settings };
+  server = await startCodeServer({ workspace, ...options, settings });
+  window = await Workbench.open(server.url);
+  await window.openFile(file);
+  return window;
+}
+
+const isValue = (texts: readonly string[]) => texts.some((it) => it.includes("per forward"));
+
+describe("an example in plain PyTorch", () => {
+  test("has joules on classes and submodules, and follows the typing", async () => {
+    const editor = await open("gpt.py");
+    const lens = await until(() => editor.lensOver("class Block"), isValue);
+    expect(lens[0]).toMatch(
+      /^6 x \S+ mJ = \S+ mJ per forward · \d+ % of GPT · A100-SXM4-80GB · 8 x 128 · float32 · modelled ± \d+ %$/,
+    );
+    expect(lens).toContain("Profile this model");
+    const before = await editor.hintsAt("self.up = nn.Linear");
+    expect(before[0]).toMatch(/^6 x \S+ mJ · \d+ %$/);
+    expect(await editor.hintsAt("self.blocks = nn.ModuleList")).toHaveLength(1);
+    await editor.replace("self.up = nn.Linear", "4 * width", "2 * width");
+    await editor.replace("self.down = nn.Linear", "4 * width", "2 * width");
+    await until(
+      () => editor.hintsAt("self.up = nn.Linear"),
+      (it) => it.length === 1 && it[0] !== before[0] && !it[0]?.includes("stale"),
+    );
+    expect(await editor.notifications()).toEqual([]);
+  });
+
+  test("explains itself in a card whose rows add up", async () => {
+    const editor = await open("gpt.py");
+    await until(() => editor.lensOver("class Block"), isValue);
+    const card = await editor.hover("class Block", "Block");
+    expect(card).toContain("90 % interval");
+    expect(card).toContain("modelled: physics and data sheets, nothing run");
+    const energies = [...card.matchAll(/(\d+\.\d)\s+mJ\t█?/g)].map((it) => Number(it[1]));
+    const total = energies.pop() ?? 0;
+    expect(energies.length).toBeGreaterThan(3);
+    const tenths = energies.reduce((sum, it) => sum + Math.round(10 * it), 0);
+    expect(tenths).toBe(Math.round(10 * total));
+    const call = await editor.hover("x = x + self.attn", "attn");
+    expect(call).toContain("Attention");
+  });
+
+  test("is profiled by a click, and the values stay after a restart", async () => {
+    const editor = await open("gpt.py", { settings: { "irene.device": "cpu" } });
+    await until(() => editor.lensOver("class GPT"), isValue);
+    await editor.clickLens("class GPT", "Profile this model");
+    const isProfiled = (it: readonly string[]) => it.some((text) => text.includes("profiled"));
+    await until(() => editor.lensOver("class GPT"), isProfiled, 120_000);
+    await editor.runCommand("IrEne: Restart server");
+    await until(() => editor.lensOver("class GPT"), isProfiled);
+  });
+});
+
+test("modeling_bert.py of the installed Transformers has values as it lies there", async () => {
+  const found = path.join(path.dirname(path.dirname(python)), "lib");
+  const bert = findTransformers(found);
+  const editor = await open("modeling_bert.py", {}, bert);
+  const lens = await until(() => editor.lensOver("class BertEmbeddings"), isValue);
+  expect(lens[0]).toContain("of BertModel");
+});
+
+describe("Restricted Mode", () => {
+  test("runs nothing of the folder and says what it needs", async () => {
+    const mark = path.join(folder, "ran");
+    const text = readFileSync(path.join(folder, "gpt.py"), "utf8");
+    writeFileSync(
+      path.join(folder, "gpt.py"),
+      `${text}\nopen(${JSON.stringify(mark)}, "w").close()\n`,
+    );
+    const editor = await open("gpt.py", { restricted: true });
+    const lens = await until(
+      () => editor.lensOver("class GPT"),
+      (it) => it.length > 0 && !it.includes("…"),
+    );
+    expect(lens[0]).toContain("needs trust");
+    expect(await editor.hintsAt("self.up = nn.Linear")).toEqual([]);
+    expect(existsSync(mark)).toBe(false);
+    expect(await editor.status()).toContain("needs trust");
+  });
+});
+
+test("modules planted in the workspace are not imported by the server", async () => {
+  const mark = path.join(folder, "planted-ran");
+  const plant = `open(${JSON.stringify(mark)}, "w").close()\nraise RuntimeError("planted")\n`;
+  for (const name of ["attrs.py", "pygls.py", "irene_server.py", "irene.py"]) {
+    writeFileSync(path.join(folder, name), plant);
+  }
+  mkdirSync(path.join(folder, "server"));
+  writeFileSync(path.join(folder, "server", "__init__.py"), plant);
+  const editor = await open("gpt.py");
+  await until(() => editor.lensOver("class GPT"), isValue);
+  expect(existsSync(mark)).toBe(false);
+});
+
+test("an interpreter without torch is named on the class", async () => {
+  const editor = await open("gpt.py", { settings: { "irene.interpreter": "/usr/bin/python3" } });
+  const lens = await until(
+    () => editor.lensOver("class GPT"),
+    (it) => it.some((text) => text.startsWith("n/a")),
+    120_000,
+  );
+  expect(lens[0]).toContain("torch is not installed in /usr/bin/python3");
+});
+
+/** The folder of BERT's model file in an environment's library. */
+function findTransformers(library: string): string {
+  const bert = path.join("site-packages", "transformers", "models", "bert");
+  const versions = ["3.10", "3.11", "3.12", "3.13", "3.14"].map((it) => `python${it}`);
+  const folders = versions.map((it) => path.join(library, it, bert));
+  const there = folders.find((it) => existsSync(path.join(it, "modeling_bert.py")));
+  if (there === undefined) throw new Error(`Transformers is not installed below ${library}`);
+  return there;
+}
