@@ -1,0 +1,200 @@
+"""From a document to what stands on its lines, through a worker that replays recorded answers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from irene.annotations import Annotations, annotate
+from irene.cache import ProfileStore
+from irene.estimation import (
+    Document,
+    DocumentPlan,
+    Estimate,
+    Estimator,
+    FileEstimates,
+    OnProgress,
+    plan_document,
+)
+from irene.source.targets import Options
+from irene.worker.protocol import (
+    Answer,
+    CallTime,
+    Profile,
+    ProfileRequest,
+    Refusal,
+    Request,
+    TraceRequest,
+)
+from irene.worker.refusals import Refused
+from irene.worker.tracing import trace
+
+TEXT = """from torch import nn
+class Part(nn.Module):
+    def __init__(self, n):
+        super().__init__()
+        self.a = nn.Linear(n, n)
+        self.unused = nn.Linear(n, n)
+        self.drop = nn.Dropout(0.1)
+    def forward(self, x):
+        return self.drop(self.a(x))
+# irene: Net(), x=float32[4, 8]
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.parts = nn.ModuleList(Part(8) for _ in range(3))
+        self.mix = nn.Sequential(
+            nn.Linear(8, 8),
+            nn.ReLU(),
+        )
+    def forward(self, x):
+        for part in self.parts:
+            x = part(x)
+        return self.mix(x)
+class Alone(nn.Module):
+    def __init__(self, size):
+        super().__init__()
+    def forward(self, x):
+        return x
+"""
+OPTIONS = Options("settings", device="A100-SXM4-80GB")
+
+
+class InProcess:
+    """A worker that traces in this process and profiles with the clock of a recorded run."""
+
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
+
+    async def run(
+        self, request: Request, *, limit_s: float, on_progress: OnProgress | None = None
+    ) -> Answer:
+        self.asked[type(request).__name__] += 1
+        assert isinstance(request, TraceRequest | ProfileRequest)
+        try:
+            made = trace(request.build)
+        except Refused as refused:
+            return refused.refusal
+        if isinstance(request, TraceRequest):
+            return made
+        times = (CallTime((), 1, 0.5, 0.001), CallTime(("mix",), 1, 0.1, 0.001))
+        return Profile(made, times, 9, 0, "cpu", "this machine", None, None, "none", "", 1.0, 1,
+                       made.torch_version, "2026-01-01T00:00:00+00:00")  # fmt: skip
+
+
+def plan_of(text: str = TEXT, options: Options = OPTIONS) -> DocumentPlan:
+    return plan_document(Document("/work/user/net.py", text, 7), options, (), None)
+
+
+async def estimates_of(planned: DocumentPlan, estimator: Estimator) -> FileEstimates:
+    return [it async for it in estimator.estimate(planned)][-1]
+
+
+@pytest.fixture
+async def made() -> Annotations:
+    return annotate(await estimates_of(plan_of(), Estimator(InProcess(), None)))
+
+
+async def test_each_module_class_has_a_lens(made: Annotations) -> None:
+    """A class in the model its share of it, a class that cannot be built the reason."""
+    lenses = {it.class_name: it.text for it in made.classes}
+    assert set(lenses) == {"Part", "Net", "Alone"}
+    assert lenses["Part"].startswith("3 x ")
+    assert " of Net · A100-SXM4-80GB · 4 x 8 · float32 · modelled " in lenses["Part"]
+    assert " of " not in lenses["Net"]
+    assert lenses["Alone"].startswith("n/a · ")
+    assert "size" in lenses["Alone"]
+    assert made.version == 7
+
+
+async def test_each_line_that_creates_a_submodule_has_a_hint(made: Annotations) -> None:
+    """The parts of a Sequential on their own lines; what is never called says so."""
+    labels = {it.line: it.label for it in made.lines}
+    assert set(labels) == {5, 6, 7, 14, 15, 16, 17}
+    assert labels[5].startswith("3 x ")
+    assert labels[6] == "not called"
+    assert labels[7] == "0 J"
+
+
+async def test_values_of_lines_add_up_to_the_model(made: Annotations) -> None:
+    """The parts and the Sequential are all that the model does."""
+    energies = {it.line: it.energy_j or 0.0 for it in made.lines}
+    net = next(it for it in made.classes if it.class_name == "Net")
+    assert net.card is not None
+    shares = {it.line: it.share for it in made.lines}
+    assert shares[14] + shares[15] == pytest.approx(1.0)
+    assert energies[16] + energies[17] == pytest.approx(energies[15])
+    assert energies[5] + energies[7] == pytest.approx(energies[14])
+
+
+async def test_cards_stand_on_names_statements_and_calls(made: Annotations) -> None:
+    spans = {(it.span.start_line, it.card.title) for it in made.hovers}
+    assert {(2, "Part"), (11, "Net"), (5, "Linear"), (14, "Part"), (15, "mix")} <= spans
+    assert (9, "Linear") in spans  # self.a(x) in forward
+    assert (22, "mix") in spans
+
+
+async def test_a_problem_brings_the_comment_that_cures_it(made: Annotations) -> None:
+    (problem,) = made.problems
+    assert problem.class_name == "Alone"
+    assert problem.comment == "# irene: Alone(size=64), x=float32[batch, sequence, 64]"
+    assert problem.insert_line == 23
+
+
+async def test_before_the_first_answer_places_are_known() -> None:
+    """Placeholders stand where the values will."""
+    planned = plan_of()
+    early = annotate(FileEstimates(planned, (), planned.order))
+    assert {it.class_name: it.text for it in early.classes} == dict.fromkeys(
+        ("Part", "Net", "Alone"), "…"
+    )
+    assert early.lines == ()
+
+
+async def test_another_device_costs_no_trace() -> None:
+    """Traces of targets that did not change are remembered, until a file on disk changes."""
+    worker = InProcess()
+    estimator = Estimator(worker, None)
+    await estimates_of(plan_of(), estimator)
+    n_traces = worker.asked["TraceRequest"]
+    other = await estimates_of(plan_of(options=replace(OPTIONS, device="T4")), estimator)
+    assert worker.asked["TraceRequest"] == n_traces
+    assert isinstance(other.outcomes[0], Estimate)
+    assert other.outcomes[0].device_id == "T4"
+    estimator.forget()
+    await estimates_of(plan_of(), estimator)
+    assert worker.asked["TraceRequest"] > n_traces
+
+
+async def test_a_profile_is_kept_and_shown_only_for_its_device(tmp_path: Path) -> None:
+    store, worker = ProfileStore(tmp_path), InProcess()
+    estimator = Estimator(worker, store)
+    here = plan_of(options=replace(OPTIONS, device="cpu"))
+    profiled = await estimator.profile(here.order[0], None)
+    assert isinstance(profiled, Estimate)
+    assert profiled.priced.kind == "profiled"
+    again = await Estimator(worker, store).outcome(here.order[0])
+    assert isinstance(again, Estimate)
+    assert again.profile == profiled.profile
+    elsewhere = await Estimator(worker, store).outcome(plan_of().order[0])
+    assert isinstance(elsewhere, Estimate)
+    assert elsewhere.priced.kind == "modelled"
+    assert elsewhere.profiled_elsewhere == (profiled.device_id,)
+    await estimator.profile(here.order[0], None)
+    assert worker.asked["ProfileRequest"] == 1
+    await estimator.profile(here.order[0], None, fresh=True)
+    assert worker.asked["ProfileRequest"] == 2
+    store.close()
+
+
+async def test_an_unknown_device_is_refused_with_its_source() -> None:
+    outcome = (await estimates_of(plan_of(options=replace(OPTIONS, device="A10O")),
+                                  Estimator(InProcess(), None))).outcomes[0]  # fmt: skip
+    assert not isinstance(outcome, Estimate)
+    refusal: Refusal = outcome.refusal
+    assert refusal.kind == "device"
+    assert "A10" in refusal.message
+    assert "setting irene.device" in refusal.advice
