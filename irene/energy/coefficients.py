@@ -166,7 +166,7 @@ SPREAD_UNVERIFIED = 1.2
 SPREAD_UNMEASURED_ARCHITECTURE = 1.25
 """Efficiencies between architectures differ that much in the measurements."""
 SPREAD_UNMEASURED_PRIMITIVE = 1.3
-SPREAD_SHAPE: dict[Primitive, float] = {"linear": 1.15, "matmul": 1.35}
+SPREAD_SHAPE: dict[Primitive, float] = {"linear": 1.15, "matmul": 1.8}
 """How far a product's efficiency varies with its shape (odd sizes, few tiles, short sides), beyond
 the base: NeuSight's random shapes."""
 SPREAD_DTYPE = 1.4
