@@ -318,7 +318,7 @@ HEAD = "import torch\nfrom torch import nn\nclass Net(nn.Module):\n"
         (HEAD + "    def __init__(self, width, depth):\n        super().__init__()", "arguments", None,
          "width"),
         (HEAD + "    def forward(self, x, weird):\n        return x", "inputs", None, "weird"),
-        (HEAD.replace("Net", "Other"), "arguments", None, "Net"),
+        (HEAD.replace("Net", "Other") + "    pass", "arguments", None, "Net"),
     ],
     ids=["import", "syntax", "constructor", "arguments", "inputs", "class"],
 )  # fmt: skip
