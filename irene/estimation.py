@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 OnProgress = Callable[[Progress], None]
 
-TRACE_LIMIT_S = 60.0
+TRACE_LIMIT_S = 30.0
 PROFILE_LIMIT_S = 900.0
 PROFILE_WINDOW_S = 5.0
 MAX_TRACES = 32

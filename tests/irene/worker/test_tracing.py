@@ -404,3 +404,45 @@ def test_tabs_emoji_and_line_ends_do_not_matter(newline: str) -> None:
     created = made.root.children[0].created_at
     assert created is not None
     assert created.line == 6
+
+
+JAXTYPED = """from jaxtyping import Float, Int
+from torch import Tensor, nn
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(32, 10)
+        self.embed = nn.Embedding(100, 32)
+    def forward(self, x: Float[Tensor, "batch seq 32"], ids: Int[Tensor, "batch time"]):
+        return self.fc(x + self.embed(ids))
+"""
+
+
+@pytest.mark.parametrize("text", [JAXTYPED, f"from __future__ import annotations\n{JAXTYPED}"])
+def test_jaxtyping_annotations_are_shapes(text: str) -> None:
+    """Axes by name take the batch and length of the settings."""
+    made = trace(spec("/work/user/net.py", "Net", text, batch_size=2, sequence_length=6))
+    assert [(it.name, it.dtype, it.shape) for it in made.inputs] == [
+        ("x", "float32", (2, 6, 32)),
+        ("ids", "int64", (2, 6)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("layers", "parameter", "shape"),
+    [
+        ("nn.Conv2d(3, 8, 3)", "images", (4, 3, 224, 224)),
+        ("nn.Linear(20, 8)", "x", (4, 16, 20)),
+        ("nn.Embedding(50, 8)", "tokens", (4, 16)),
+    ],
+)
+def test_the_first_layer_tells_the_input_and_that_is_said(
+    layers: str, parameter: str, shape: tuple[int, ...]
+) -> None:
+    text = HEAD + (
+        f"    def __init__(self):\n        super().__init__()\n        self.first = {layers}\n"
+        f"    def forward(self, {parameter}):\n        return self.first({parameter})\n"
+    )
+    made = trace(spec("/work/user/net.py", "Net", text, batch_size=4, sequence_length=16))
+    assert [it.shape for it in made.inputs] == [shape]
+    assert any("from the first layer" in it.text for it in made.assumptions)
