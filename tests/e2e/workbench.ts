@@ -53,9 +53,9 @@ export class Workbench {
   }
 
   async openFile(name: string): Promise<void> {
-    await this.#quickInput("Control+P", name, name);
-    await this.page.keyboard.press("Enter");
     const base = name.split("/").at(-1) ?? name;
+    await this.#quickInput("Control+P", name, base);
+    await this.page.keyboard.press("Enter");
     await this.page.locator(`.tab.active[data-resource-name="${base}"]`).waitFor();
   }
 

@@ -1,0 +1,25 @@
+"""Runs torch operations on meta tensors, whatever device the code asks for.
+
+Below everything that a model does lies one dispatch mode. It keeps tensors on meta, answers
+questions about values that are known, and tells an observer what a device would run.
+
+It wants `torch.inference_mode()` around it: there composite operations arrive whole, so that
+attention, linear and recurrent layers are seen as the kernels that a device runs, not as what
+meta decomposes them into.
+"""
+
+from __future__ import annotations
+
+from irene.worker.meta.dispatch import run_on_meta, stay_on_meta
+from irene.worker.meta.operators import NoMetaKernel, Operator, ValueQuestion
+from irene.worker.meta.tensors import tensors_in, to_meta
+
+__all__ = [
+    "NoMetaKernel",
+    "Operator",
+    "ValueQuestion",
+    "run_on_meta",
+    "stay_on_meta",
+    "tensors_in",
+    "to_meta",
+]

@@ -1,0 +1,124 @@
+"""Operations that are run in a way of their own on meta: whole, on zeros, or for real."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, cast
+
+from irene.worker.meta.operators import NoMetaKernel, Operator
+from irene.worker.meta.tensors import Arguments, device_type, meta_device, tensors_in, to_meta
+
+if TYPE_CHECKING:
+    import torch
+
+
+LARGEST_REAL = 1 << 20  # elements; larger real constants are on meta alone
+_LARGEST_ZEROS_BYTES = 1 << 26
+
+
+AS_WRITTEN = {
+    "item": ".item()",
+    "_local_scalar_dense": ".item()",
+    "is_nonzero": "the truth of a tensor (if, and, or, not, bool)",
+    "equal": "torch.equal",
+}
+
+
+def run_for_real(
+    func: torch._ops.OpOverload, args: tuple[object, ...], kwargs: dict[str, object]
+) -> object:
+    """Small tensors on the CPU stay real: a model may ask for their values."""
+    if device_type(kwargs) not in (None, "cpu"):
+        kwargs = {**kwargs, "device": meta_device()}
+    return func(*args, **kwargs)
+
+
+def make_constant(
+    func: torch._ops.OpOverload, args: tuple[object, ...], kwargs: dict[str, object]
+) -> object:
+    """A new tensor on the CPU is real where it is small."""
+    import torch
+
+    made = func(*args, **{**kwargs, "device": meta_device()})
+    if isinstance(made, torch.Tensor) and made.numel() > LARGEST_REAL:
+        return made
+    return func(*args, **kwargs)
+
+
+def decompose(
+    func: torch._ops.OpOverload, args: tuple[object, ...], kwargs: dict[str, object]
+) -> object:
+    """The operation in its parts, as C++ has them: torch's Python versions differ in places."""
+    import torch
+
+    return func._op_dk(torch._C.DispatchKey.CompositeImplicitAutograd, *args, **kwargs)
+
+
+def run_on_zeros(
+    operator: Operator, func: torch._ops.OpOverload, call: Arguments, error: Exception
+) -> object:
+    """The shapes of an operation without a meta kernel, from a small run on zeros."""
+    import torch
+    from torch.utils import _pytree
+
+    def zeros(leaf: object) -> object:
+        if isinstance(leaf, torch.Tensor):
+            return torch.zeros(leaf.shape, dtype=leaf.dtype)
+        return "cpu" if isinstance(leaf, torch.device) else leaf
+
+    tensors = tensors_in(*call)
+    if sum(it.numel() * it.element_size() for it in tensors) > _LARGEST_ZEROS_BYTES:
+        raise NoMetaKernel(operator.name, "it has no shape rule") from error
+    args, kwargs = _pytree.tree_map(zeros, call)
+    try:
+        return to_meta(func(*args, **kwargs))
+    except (RuntimeError, NotImplementedError) as err:
+        raise NoMetaKernel(operator.name, "it has no shape rule") from err
+
+
+def _attention_on_meta(
+    _func: object, args: tuple[object, ...], _kwargs: Mapping[str, object]
+) -> object:
+    """One fused kernel; as on devices its output lies in memory as (batch, sequence, heads, size)."""
+    query, key, value = args[:3]
+    _check_attention(query, key, value)  # type: ignore[arg-type] # the schema's tensors
+    if query.dim() < 3:  # type: ignore[attr-defined] # a tensor
+        return query.new_empty((*query.shape[:-1], value.shape[-1]))  # type: ignore[attr-defined] # a tensor
+    *batch, heads, length, _ = query.shape  # type: ignore[attr-defined] # a tensor
+    out = query.new_empty((*batch, length, heads, value.shape[-1]))  # type: ignore[attr-defined] # a tensor
+    return out.transpose(-2, -3)
+
+
+def _check_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> None:
+    if query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
+        shapes = [tuple(it.shape) for it in (query, key, value)]
+        raise RuntimeError(f"query, key and value do not fit each other: {shapes}")
+
+
+def _recurrent_on_meta(
+    func: torch._ops.OpOverload, args: tuple[object, ...], _kwargs: Mapping[str, object]
+) -> object:
+    """Shapes of an LSTM, GRU or plain recurrent layer, without its loop over time.
+
+    Padded: (x, states, weights, has_biases, n_layers, dropout, train, bidirectional,
+    batch_first); packed: (data, batch_sizes, states, weights, ...).
+    """
+    is_packed = func._overloadname == "data"
+    states = args[2 if is_packed else 1]
+    rest = args[5 if is_packed else 4 :]
+    x, bidirectional = cast("torch.Tensor", args[0]), rest[3]
+    finals = cast(
+        "list[torch.Tensor]", list(states) if isinstance(states, (list, tuple)) else [states]
+    )
+    width = finals[0].shape[-1] * (2 if bidirectional else 1)
+    output = x.new_empty((*x.shape[:-1], width))
+    return (output, *(it.new_empty(it.shape) for it in finals))
+
+
+WHOLE_ON_META: dict[str, Callable[..., object]] = {
+    "scaled_dot_product_attention": _attention_on_meta,
+    "lstm": _recurrent_on_meta,
+    "gru": _recurrent_on_meta,
+    "rnn_tanh": _recurrent_on_meta,
+    "rnn_relu": _recurrent_on_meta,
+}

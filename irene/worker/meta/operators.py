@@ -1,0 +1,117 @@
+"""What is known of a torch operator before it runs: its name, and how it is to be run on meta."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+class ValueQuestion(RuntimeError):  # noqa: N818 - a question is what it is
+    """The model asks for a value that meta tensors do not have."""
+
+    def __init__(self, operation: str) -> None:
+        super().__init__(f"{operation} needs the values of a tensor")
+        self.operation = operation
+
+
+class NoMetaKernel(NotImplementedError):  # noqa: N818 - see above
+    """An operation has no shape rule, and could not be run on zeros either."""
+
+    def __init__(self, operation: str, reason: str) -> None:
+        super().__init__(f"{operation} cannot run on meta tensors: {reason}")
+        self.operation = operation
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """What is asked of each torch operator, looked up once."""
+
+    name: str  # without overload: "addmm"; "library::name" where it is not torch's own
+    is_composite: bool
+    is_mutable: bool
+    written: tuple[int, ...]  # positions of the arguments that it writes to
+    makes_tensor: bool  # from no tensor, on a device that it is given
+
+
+# Composite operations that a device runs as one kernel.
+WHOLE = frozenset({"linear", "scaled_dot_product_attention", "lstm", "gru", "rnn_tanh", "rnn_relu"})
+
+
+QUESTIONS = frozenset({"item", "is_nonzero", "_local_scalar_dense", "equal"})
+
+
+SHAPED_BY_VALUES = frozenset(
+    [
+        "nonzero",
+        "nonzero_static",
+        "_unique",
+        "_unique2",
+        "unique_dim",
+        "unique_consecutive",
+        "masked_select",
+        "bincount",
+        "histc",
+        "unique_dim_consecutive",
+        "repeat_interleave",
+    ]
+)
+
+
+CONSTANTS = frozenset(
+    [
+        "arange",
+        "zeros",
+        "ones",
+        "full",
+        "eye",
+        "linspace",
+        "scalar_tensor",
+        "tril_indices",
+        "triu_indices",
+    ]
+)
+
+
+CONSTANTS_OF_SHAPE = frozenset(
+    [
+        "zeros_like",
+        "ones_like",
+        "full_like",
+        "new_zeros",
+        "new_ones",
+        "new_full",
+        "zero_",
+        "fill_",
+        "zero",
+        "fill",
+    ]
+)
+
+
+RANDOM = ("rand", "normal", "uniform", "bernoulli", "multinomial", "dropout", "exponential",
+           "empty", "poisson", "cauchy", "geometric")  # fmt: skip
+
+
+@cache
+def operator_of(func: torch._ops.OpOverload) -> Operator:
+    """The facts about a torch operator that do not depend on a call."""
+    import torch
+
+    arguments, name = func._schema.arguments, func._overloadpacket.__name__
+    return Operator(
+        name=name if func.namespace == "aten" else f"{func.namespace}::{name}",
+        is_composite=torch._C._dispatch_has_kernel_for_dispatch_key(
+            func.name(), "CompositeImplicitAutograd"
+        ),
+        is_mutable=func._schema.is_mutable,
+        written=tuple(
+            i
+            for i, it in enumerate(arguments)
+            if it.alias_info is not None and it.alias_info.is_write
+        ),
+        makes_tensor=any(it.name == "device" for it in arguments),
+    )

@@ -1,0 +1,85 @@
+"""Tensors among the arguments of an operation, and their copies on meta."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING
+
+from irene.worker.values import KnownValues
+
+if TYPE_CHECKING:
+    import torch
+
+
+Arguments = tuple[tuple[object, ...], dict[str, object]]
+
+
+def to_meta(value: object, values: KnownValues | None = None) -> object:
+    """Tensors in `value`, also nested, as meta tensors; small integers stay known."""
+    import torch
+    from torch.utils import _pytree
+
+    def convert(leaf: object) -> object:
+        if not isinstance(leaf, torch.Tensor) or leaf.is_meta:
+            return leaf
+        meta = meta_copy(leaf)
+        if values is not None and not leaf.is_floating_point() and leaf.device.type == "cpu":
+            values.remember(meta, leaf.detach().clone())
+        return meta
+
+    return _pytree.tree_map(convert, value)
+
+
+def meta_copy(tensor: torch.Tensor) -> torch.Tensor:
+    """Shape, strides and dtype of `tensor`, without its values and without memory."""
+    import torch
+
+    if tensor.layout != torch.strided or type(tensor) not in _plain_types():
+        return tensor.detach().to("meta")
+    return torch.empty_strided(
+        tensor.size(), tensor.stride(), dtype=tensor.dtype, device="meta", requires_grad=False
+    )
+
+
+def tensors_in(args: tuple[object, ...], kwargs: Mapping[str, object]) -> list[torch.Tensor]:
+    """All tensors among arguments, lists of tensors included, in order."""
+    found: list[torch.Tensor] = []
+    _collect(args, found)
+    if kwargs:
+        _collect(tuple(kwargs.values()), found)
+    return found
+
+
+@cache
+def _plain_types() -> tuple[type, ...]:
+    import torch
+
+    return (torch.Tensor, torch.nn.Parameter, getattr(torch.nn, "Buffer", torch.nn.Parameter))
+
+
+def _collect(values: tuple[object, ...] | list[object], found: list[torch.Tensor]) -> None:
+    import torch
+
+    tensor = torch.Tensor
+    for value in values:
+        if isinstance(value, tensor):
+            found.append(value)
+        elif isinstance(value, (list, tuple)) and type(value) in (list, tuple):
+            _collect(value, found)
+
+
+@cache
+def meta_device() -> torch.device:
+    import torch
+
+    return torch.device("meta")
+
+
+def device_type(kwargs: Mapping[str, object]) -> str | None:
+    import torch
+
+    device = kwargs.get("device")
+    if device is None:
+        return None
+    return device.type if isinstance(device, torch.device) else str(device).split(":")[0]
