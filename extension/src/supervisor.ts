@@ -40,6 +40,8 @@ export interface SupervisorOptions {
 interface Running {
   readonly client: LanguageClient;
   readonly python: Interpreter;
+  /** What the choice of `python` came from: while it is the same, nobody is asked again. */
+  readonly basis: string;
 }
 
 export class Supervisor {
@@ -86,16 +88,17 @@ export class Supervisor {
   }
 
   #enqueue(step: () => Promise<void>): Promise<void> {
-    this.#queue = this.#queue.then(step).catch((error: unknown) => {
-      this.#options.log.error(
-        error instanceof Error ? (error.stack ?? error.message) : String(error),
-      );
-      this.#setState({
-        kind: "failed",
-        reason: error instanceof Error ? error.message : String(error),
-      });
-    });
+    this.#queue = this.#queue.then(step).catch((error: unknown) => this.#fail(error));
     return this.#queue;
+  }
+
+  /** Without an interpreter that was chosen rightly, no server of an earlier choice goes on. */
+  async #fail(error: unknown): Promise<void> {
+    const { log } = this.#options;
+    log.error(error instanceof Error ? (error.stack ?? error.message) : String(error));
+    await this.#stop().catch((again: unknown) => log.error(String(again)));
+    const reason = error instanceof Error ? error.message : String(error);
+    this.#setState({ kind: "failed", reason });
   }
 
   async #apply(): Promise<void> {
@@ -104,11 +107,18 @@ export class Supervisor {
     const found = await this.#options.discovery.look(folder, settings.worker);
     const worker = chooseWorker(found);
     const changed = this.#noteWorker(worker, found.trusted);
-    const python = await this.#serverInterpreter(await locate(settings.server), worker, found);
-    if (this.#running === null || this.#running.python.path !== python.path) {
-      await this.#stop();
-      await this.#start(python);
-    } else if (changed && this.#worker !== null) {
+    const setting = await locate(settings.server);
+    const basis = JSON.stringify([setting, worker?.path]);
+    if (this.#running?.basis !== basis) {
+      const python = await this.#serverInterpreter(setting, worker, found);
+      if (this.#running?.python.path !== python.path) {
+        await this.#stop();
+        await this.#start(python, basis);
+        return;
+      }
+      this.#running = { ...this.#running, basis };
+    }
+    if (changed && this.#worker !== null) {
       await this.#running.client.sendNotification(NOTIFICATIONS.interpreter, this.#worker);
     }
   }
@@ -148,6 +158,9 @@ export class Supervisor {
     const { extensionPath, extension } = this.#options.context;
     const ask = (it: Interpreter): Promise<Probed> => probe(it, extensionPath);
     const version = String((extension.packageJSON as { version: unknown }).version);
+    if (setting !== null && !mayRun(setting, found)) {
+      return { kind: "none", reason: `${setting} lies in a folder that is not trusted.` };
+    }
     if (setting !== null) {
       const named = await ask({ path: setting, source: "setting irene.server.interpreter" });
       return chooseServer(named, null, [], version);
@@ -192,7 +205,7 @@ export class Supervisor {
     };
   }
 
-  async #start(python: Interpreter): Promise<void> {
+  async #start(python: Interpreter, basis: string): Promise<void> {
     const { context, log, onStatus } = this.#options;
     if (this.#worker === null) return;
     log.info(`Server's interpreter: ${python.path} (${python.source})`);
@@ -203,9 +216,13 @@ export class Supervisor {
       worker: this.#worker,
       log,
       onStatus,
-      onRunning: (running) => this.#setState(running ? { kind: "running" } : ended(python)),
+      onRunning: (running) => {
+        if (running) this.#setState({ kind: "running" });
+        // A server that is stopped on purpose is no longer the running one when it ends.
+        else if (this.#running !== null) this.#setState(ended(python));
+      },
     });
-    this.#running = { client, python };
+    this.#running = { client, python, basis };
   }
 
   async #stop(): Promise<void> {
