@@ -190,7 +190,9 @@ def _empty_lens(outlined: ClassOutline, estimates: FileEstimates) -> _Lens | Non
         if name in estimates.plan.contents(outcome.target.class_name):
             owner = outcome.target.class_name
             if isinstance(outcome, Refused):
-                return f"n/a · see {owner}", "unavailable", None
+                needs_trust = outcome.refusal.kind == "untrusted"
+                why = "needs trust" if needs_trust else f"see {owner}"
+                return f"n/a · {why}", "unavailable", None
             return f"not called in a forward pass of {owner}", "unavailable", None
     return None
 
