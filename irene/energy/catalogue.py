@@ -16,7 +16,7 @@ from irene.energy.datasheet import assemble, shipped_facts
 from irene.energy.device import Device
 from irene.errors import DeviceError
 
-__all__ = ["Device", "auto", "devices", "find", "is_local"]
+__all__ = ["Device", "auto", "devices", "find"]
 
 _VENDOR_WORDS = frozenset(
     {"nvidia", "geforce", "tesla", "jetson", "amd", "instinct", "radeon", "intel", "core"}
@@ -55,11 +55,6 @@ def auto() -> Device:
     """This machine's GPU where NVML finds one, else its CPU."""
     facts = gpu.local_gpu()
     return processor.device() if facts is None else device_of_gpu(facts)
-
-
-def is_local(device: Device) -> bool:
-    """Whether `device` is in this machine, so that a model can be profiled on it."""
-    return device.id in (auto().id, processor.device().id)
 
 
 def device_of_gpu(facts: gpu.GpuFacts) -> Device:

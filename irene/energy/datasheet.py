@@ -82,8 +82,9 @@ def _powers(facts: Facts) -> tuple[float, float]:
         return (idle_w if facts.idle_w is None else facts.idle_w), facts.tdp_w
     memory = coefficients.memory_family(facts.memory_technology)
     idle_w = facts.idle_w or coefficients.IDLE_SHARE_OF_TDP[memory] * facts.tdp_w
-    busy_w = facts.busy_w or coefficients.BUSY_SHARE_OF_TDP[memory] * facts.tdp_w
-    return min(idle_w, busy_w) if facts.busy_w else idle_w, max(idle_w, busy_w)
+    if facts.busy_w is not None:
+        return min(idle_w, facts.busy_w), facts.busy_w
+    return idle_w, max(idle_w, coefficients.BUSY_SHARE_OF_TDP[memory] * facts.tdp_w)
 
 
 def _byte_energy_j(facts: Facts) -> float:

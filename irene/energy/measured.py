@@ -11,7 +11,6 @@ fit; time of a module without own operations is a row of its own, "unattributed"
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -145,16 +144,19 @@ class _Pricing:
         share = min(1.0, energy.seconds / self.whole.time_s) if self.whole.time_s else 1.0
         deviation = (self.profile.energy_std_j or 0.0) / self.profile.energy_j
         return coefficients.combine(
-            SPREAD_METER, math.exp(deviation), SPREAD_SPLIT_BY_TIME ** (1.0 - share)
+            SPREAD_METER, 1.0 + deviation, SPREAD_SPLIT_BY_TIME ** (1.0 - share)
         )
 
     def _run_spread(self, path: tuple[str, ...]) -> float:
         time = self.times.get(path, self.whole)
-        return math.exp(time.time_std_s / time.time_s) if time.time_s > 0.0 else 1.0
+        return 1.0 + time.time_std_s / time.time_s if time.time_s > 0.0 else 1.0
 
 
 def loaded_power_w(profile: Profile, device: Device) -> float:
-    """Idle + load * (TDP - idle), for a processor without a meter."""
+    """Idle + load * (TDP - idle), for a processor without a meter.
+
+    The device's TDP is that of the cores which the process may use, and so is the load.
+    """
     return device.idle_w + profile.load * (device.tdp_w - device.idle_w)
 
 

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from irene.energy.catalogue import find
@@ -77,3 +79,56 @@ def test_a_meter_s_energy_is_that_of_the_model() -> None:
 def test_a_profile_that_says_nothing_is_an_error(broken: Profile) -> None:
     with pytest.raises(MeterError, match="profile"):
         price_profile(broken, CPU)
+
+
+def test_a_module_that_was_not_timed_gets_its_share_of_the_rest() -> None:
+    """Two equal layers, of which one has no measurement: it takes what its parent has left."""
+    timed = replace(PROFILE, times=tuple(it for it in TIMES if it.path != ("3",)))
+    (last,) = [it for it in price_profile(timed, CPU).children if it.node.scope == "3"]
+    assert last.energy.seconds == pytest.approx(1.0 - 0.3 - 0.1 - 0.05)
+
+
+def test_a_parent_that_reads_less_than_its_children_is_their_sum() -> None:
+    """Noise between runs: nothing is scaled to hide it, and nothing is negative."""
+    short = replace(PROFILE, times=(CallTime((), 1, 0.8, 0.01), *TIMES[1:]))
+    root = price_profile(short, CPU)
+    assert root.energy.seconds == pytest.approx(0.85)
+    assert all(it.energy.seconds >= 0.0 for it in every(root))
+
+
+def test_a_gpu_without_a_meter_draws_what_its_work_needs() -> None:
+    """Between idle and the power limit, whatever the measured time."""
+    card = find("A100-SXM4-80GB")
+    for scale in (1e-9, 1.0):
+        times = tuple(replace(it, time_s=scale * it.time_s) for it in TIMES)
+        energy = price_profile(replace(PROFILE, device="cuda:0", times=times), card).energy
+        power_w = energy.joules / energy.seconds
+        assert card.idle_w * 0.999 <= power_w <= card.tdp_w * 1.001
+
+
+seconds = st.floats(0.0, 10.0)
+
+
+@given(
+    st.lists(seconds, min_size=5, max_size=5),
+    st.sets(st.sampled_from(["0", "1", "2", "3"])),
+    st.sampled_from([None, 1e-3, 25.0]),
+)
+def test_sums_hold_for_any_times(
+    times_s: list[float], untimed: set[str], energy_j: float | None
+) -> None:
+    """Whatever was measured or missing, children add up to their node to the last bit."""
+    paths = [(), ("0",), ("1",), ("2",), ("3",)]
+    times = tuple(
+        CallTime(path, 1, time_s + (path == ()), 0.1 * time_s)
+        for path, time_s in zip(paths, times_s, strict=True)
+        if not untimed & set(path)
+    )
+    profile = replace(PROFILE, times=times, energy_j=energy_j, meter="rapl")
+    for node in every(price_profile(profile, CPU)):
+        energy = node.energy
+        assert energy.low_j <= energy.joules <= energy.high_j
+        if node.children:
+            total = sum_of(node.children)
+            assert (total.joules, total.seconds) == (energy.joules, energy.seconds)
+            assert node.node.children == tuple(it.node for it in node.children)
