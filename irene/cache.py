@@ -15,8 +15,8 @@ import os
 import sqlite3
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
@@ -51,6 +51,7 @@ class ProfileStore:
     def __init__(self, folder: Path | None = None) -> None:
         self._path = (folder or default_folder()) / _FILE_NAME
         self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None  # of the file that was opened
         self._notices: list[str] = []
 
     def keep(self, key: str, device_id: str, profile: Profile, subject: str = "") -> None:
@@ -99,6 +100,7 @@ class ProfileStore:
     def _act(self, act: Callable[[sqlite3.Connection], T]) -> T:
         try:
             if self._connection is None:
+                self._identity = _identity(self._path)
                 self._connection = _open(self._path)
             with self._connection:
                 return act(self._connection)
@@ -110,16 +112,16 @@ class ProfileStore:
 
     def _set_aside(self, damaged: _DamagedError) -> None:
         self.close()
-        aside = _free_name(self._path)
         try:
-            self._path.rename(aside)
-        except FileNotFoundError:
-            return  # another process was faster
-        except OSError as err:
+            with _alone(self._path):
+                if _identity(self._path) != self._identity:
+                    return  # another process was faster
+                aside = _free_name(self._path)
+                for suffix in ("-wal", "-shm", ""):  # the file itself last: then it is free
+                    with suppress(FileNotFoundError):
+                        Path(f"{self._path}{suffix}").rename(f"{aside}{suffix}")
+        except (OSError, sqlite3.Error) as err:
             raise _unusable(self._path, err) from err
-        for suffix in ("-wal", "-shm"):
-            with suppress(OSError):
-                Path(f"{self._path}{suffix}").rename(f"{aside}{suffix}")
         self._notices.append(
             f"The cache of profiles could not be used ({damaged}). It was set aside as {aside}; "
             "profiles are stored in a new file."
@@ -143,8 +145,9 @@ def profile_key(build: BuildSpec, trace: Trace) -> str:
     """What was really run, as a hash: the same key means that a profile still stands.
 
     The code counts, not its layout: comments, blank lines, docstrings and formatting of the
-    document and of the user's own files that the model came from do not matter. The device
-    is not in it: a key has a profile for each device.
+    document and of the user's own files that the model came from do not matter. What comes
+    from elsewhere, such as a size from a settings module, is seen in the costs of the tree.
+    The device is not in it: a key has a profile for each device.
     """
     parts = {
         "code": _code_digest(build.text),
@@ -157,6 +160,10 @@ def profile_key(build: BuildSpec, trace: Trace) -> str:
         "sizes": [build.batch_size, build.sequence_length],
         "dtype": [build.dtype, trace.dtype],
         "attention": build.attention,
+        "tree": [
+            [node.scope, node.class_name, calls, node.flops, node.n_bytes, node.n_parameters]
+            for node, calls in walk(trace.root)
+        ],
         "versions": [trace.torch_version, trace.transformers_version],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -164,6 +171,23 @@ def profile_key(build: BuildSpec, trace: Trace) -> str:
 
 class _DamagedError(Exception):
     """The file is there but is not our database."""
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Tells a file from another one that took its name; None where there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """No other process sets a file aside meanwhile; the lock dies with its holder."""
+    with closing(sqlite3.connect(f"{path}.lock", timeout=_BUSY_S)) as lock:
+        lock.execute("BEGIN EXCLUSIVE")
+        yield
 
 
 def _open(path: Path) -> sqlite3.Connection:

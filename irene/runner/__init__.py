@@ -126,8 +126,9 @@ class _Lane:
 
     async def _next_process(self) -> WorkerProcess:
         if self._spare is not None:
-            worker = await asyncio.shield(self._spare)
-            self._spare = None
+            await asyncio.wait([self._spare])  # goes on where this caller is cancelled
+            spare, self._spare = self._spare, None
+            worker = spare.result()
             if worker.is_alive:
                 return worker
             self._end(worker)

@@ -13,7 +13,7 @@ import os
 import platform
 import sys
 
-from irene.worker import protocol, tracing
+from irene.worker import protocol
 from irene.worker.main import alone, forking, serving
 
 FORK_SWITCH = "IRENE_WORKER_FORK"
@@ -25,13 +25,12 @@ _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 def main() -> None:
     """Serve requests until standard input ends."""
     requests_fd, answers_fd = _take_streams()
-    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    _log_to_stderr()
     _stay_offline()
     forks = hasattr(os, "fork") and os.environ.get(FORK_SWITCH) != "0"
     ready = protocol.Ready(python=platform.python_version(), forks=forks)
     serving.write_line(answers_fd, protocol.encode_answer(0, ready))
-    if serving.import_torch() is None:
-        tracing.warm_up()
+    serving.warm_up()
     serve = forking.serve if forks else alone.serve
     serve(requests_fd, answers_fd)
 
@@ -48,6 +47,15 @@ def _take_streams() -> tuple[int, int]:
     os.dup2(2, 1)
     sys.argv[:] = ["irene"]  # a script that parses arguments when imported finds none
     return requests_fd, answers_fd
+
+
+def _log_to_stderr() -> None:
+    """Ours alone: how the user's code logs is its own affair."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    log = logging.getLogger("irene")
+    log.addHandler(handler)
+    log.propagate = False
 
 
 def _stay_offline() -> None:

@@ -70,8 +70,8 @@ class _Parent:
 
     def run(self) -> None:
         while True:
-            if self._child is None and self._waiting:
-                self._child = self._start(self._waiting.popleft())
+            while self._child is None and self._waiting:
+                self._child = self._started(self._waiting.popleft())
             ready = self._select()
             if self._requests_fd in ready and not self._read_requests():
                 self._end_child()
@@ -152,12 +152,18 @@ class _Parent:
     def _forget(self, child: _Child) -> None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, signal.SIGKILL)
-        os.close(child.answers_fd)
-        os.close(child.life_fd)
+        _close(child.answers_fd, child.life_fd)
         self._child = None
 
     def _say(self, request_id: int, answer: protocol.Answer) -> None:
         serving.write_line(self._answers_fd, protocol.encode_answer(request_id, answer))
+
+    def _started(self, call: protocol.Call) -> _Child | None:
+        try:
+            return self._start(call)
+        except OSError as err:
+            self._say(call.request_id, endings.internal(f"the system starts no process: {err}"))
+            return None
 
     def _start(self, call: protocol.Call) -> _Child:
         answers_fd, answers_end_fd = os.pipe()
@@ -167,13 +173,15 @@ class _Parent:
         sys.stderr.flush()
         gc.freeze()  # the collector of the child need not touch, and so copy, the parent's pages
         started_s = time.monotonic()
-        pid = _fork()
+        try:
+            pid = _fork()
+        except OSError:
+            _close(answers_fd, life_fd, answers_end_fd, life_end_fd)
+            raise
         if pid == 0:
-            for fd in (answers_fd, life_fd, self._requests_fd, self._answers_fd):
-                os.close(fd)
+            _close(answers_fd, life_fd, self._requests_fd, self._answers_fd)
             self._become_child(call, answers_end_fd, life_end_fd)
-        os.close(answers_end_fd)
-        os.close(life_end_fd)
+        _close(answers_end_fd, life_end_fd)
         return _Child(call, pid, answers_fd, life_fd, started_s)
 
     def _become_child(self, call: protocol.Call, answers_fd: int, life_fd: int) -> NoReturn:
@@ -181,8 +189,7 @@ class _Parent:
             os.setsid()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            os.close(self._wake_fd)
-            os.close(self._waker_fd)
+            _close(self._wake_fd, self._waker_fd)
             threading.Thread(target=_end_with_parent, args=(life_fd,), daemon=True).start()
             _serve_in_child(call, answers_fd)
         except BaseException:  # noqa: BLE001 - the worker's rim: the parent's code ends here
@@ -213,6 +220,11 @@ def _wake_when_a_child_ends() -> tuple[int, int]:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(waker_fd)
     return wake_fd, waker_fd
+
+
+def _close(*fds: int) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def _fork() -> int:

@@ -19,6 +19,7 @@ Report = Callable[[protocol.Progress], None]
 
 _log = logging.getLogger(__name__)
 
+_STDERR_FD = 2
 _LAST_RESORT_S = 2.0
 """After the limit, for code that gives no other thread a turn: then C ends the process."""
 
@@ -69,9 +70,19 @@ def import_torch() -> protocol.Refusal | None:
     return None
 
 
+def warm_up() -> None:
+    """Load what every request needs, before there is one; requests say what fails."""
+    if import_torch() is not None:
+        return
+    try:
+        tracing.warm_up()
+    except Exception:  # noqa: BLE001 - the worker's rim: only warmth is lost
+        _log.warning("torch does not trace a linear layer", exc_info=True)
+
+
 def serve(call: protocol.Call, outlet: Outlet) -> None:
     """Answer one request through `outlet`, within its limit, whatever the user's code does."""
-    faulthandler.enable()
+    faulthandler.enable(_STDERR_FD)
     if call.limit_s is not None:
         _start_timer(call.request, call.limit_s, outlet)
     answer = _answer(call.request, outlet.progress)
@@ -110,16 +121,9 @@ def _dispatch(request: protocol.Request, report: Report) -> protocol.Answer:
     if (refusal := import_torch()) is not None:
         return refusal
     sys.dont_write_bytecode = True  # the user's folders stay as they are
-    _give_up_names()
     if isinstance(request, protocol.TraceRequest):
         return tracing.trace(request.build)
     return profiling.profile(request, report)
-
-
-def _give_up_names() -> None:
-    """From here on `import irene` finds the user's own module of that name."""
-    for name in [it for it in sys.modules if it == "irene" or it.startswith("irene.")]:
-        del sys.modules[name]
 
 
 def _fault(err: BaseException) -> protocol.Refusal:
@@ -139,7 +143,7 @@ def _start_timer(request: protocol.Request, limit_s: float, outlet: Outlet) -> N
     timer = threading.Timer(limit_s, stop)
     timer.daemon = True
     timer.start()
-    faulthandler.dump_traceback_later(limit_s + _LAST_RESORT_S, exit=True)
+    faulthandler.dump_traceback_later(limit_s + _LAST_RESORT_S, exit=True, file=_STDERR_FD)
 
 
 def _place(frame: FrameType | None, path: str) -> tuple[str, int | None]:
