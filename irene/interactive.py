@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderResult
 
-from irene.energy.catalogue import find
+from irene.energy.catalogue import Device, find
 from irene.energy.physics import price, pricing_notes
 from irene.energy.prices import PricedNode
+from irene.errors import TargetError
 from irene.report import Condition, Report, layout, to_html, to_json
 from irene.report.findings import inputs_text
+from irene.tree import Trace
+from irene.worker.refusals import Refused
 from irene.worker.tracing import trace_module
 
 if TYPE_CHECKING:
@@ -54,53 +56,56 @@ class ModelEstimate:
     def __str__(self) -> str:
         console = Console(width=_WIDTH, no_color=True, highlight=False)
         with console.capture() as capture:
-            console.print(layout(self.report))
+            console.print(self)
         return capture.get()
 
     __repr__ = __str__
 
-    def __rich__(self) -> RenderableType:
-        return layout(self.report)
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield layout(self.report, options.max_width)
 
     def _repr_html_(self) -> str:
         return to_html(self.report)
 
 
 def estimate(
-    model: torch.nn.Module,
-    *inputs: object,
-    device: str = "auto",
-    keywords: Mapping[str, object] | None = None,
+    model: torch.nn.Module, *inputs: object, device: str = "auto", **keywords: object
 ) -> ModelEstimate:
     """The energy of `model(*inputs, **keywords)` on a device, with nothing run or allocated.
 
-    The model is left as it is. `inputs` are what its forward takes; tensors may be on meta.
+    The model is left as it is; its tensors and the inputs may be on meta.
 
     Raises:
         DeviceError: the device is unknown; the message offers the nearest names.
-        irene.worker.refusals.Refused: the forward pass fails on these inputs.
+        TargetError: the forward pass fails on these inputs.
     """
     found = find(device)
-    trace = trace_module(model, inputs, keywords)
-    origin = "call", "argument of irene.estimate"
-    report = Report(
+    try:
+        trace = trace_module(model, inputs, keywords)
+    except Refused as refused:
+        message = f"{refused.refusal.message} {refused.refusal.advice}".strip()
+        raise TargetError(message) from refused
+    return ModelEstimate(_report(trace, found, device))
+
+
+def _report(trace: Trace, device: Device, asked: str) -> Report:
+    argument = "call", "argument of irene.estimate"
+    chosen = ("default", "default") if asked == "auto" else argument
+    return Report(
         class_name=trace.root.class_name,
         path="",
         line=None,
-        device_id=found.id,
-        device_name=found.name,
+        device_id=device.id,
+        device_name=device.name,
         batch_size=None,
         sequence_length=None,
         trace=trace,
-        priced=price(trace.root, found),
+        priced=price(trace.root, device),
         conditions=(
-            Condition(
-                "device", found.id, *(origin if device != "auto" else ("default", "default"))
-            ),
-            Condition("dtype", trace.dtype, *origin),
-            Condition("inputs", inputs_text(trace.inputs), *origin),
+            Condition("device", device.id, *chosen),
+            Condition("dtype", trace.dtype, "call", "as the model is"),
+            Condition("inputs", inputs_text(trace.inputs), *argument),
         ),
-        notes=pricing_notes(trace.root, found),
+        notes=pricing_notes(trace.root, device),
         profile=None,
     )
-    return ModelEstimate(report)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
-from rich.console import Group
 from rich.syntax import Syntax
 from rich.text import Text
 
 from irene.annotations import Annotations, annotate
 from irene.cli import asking, console
 from irene.cli.arguments import Asked
-from irene.estimation import DocumentPlan, Estimate, Estimator, FileEstimates, Refused
+from irene.estimation import DocumentPlan, Estimator, FileEstimates
 
 THEME = "ansi_dark"  # the terminal's own colours
 
@@ -20,15 +20,12 @@ def run(asked: Asked) -> bool:
     """Whether a class of the file has a value; the file has been printed."""
     assert asked.place is not None
     planned = asking.plan_of(asked, asked.place)
-    target = asking.target_of(planned, asked.place)
-    asking.report_unused(asked.options, target)
+    asking.target_of(planned, asked.place)
+    asking.report_overridden(planned)
     estimates = asking.ask(asked, lambda estimator: _all(estimator, planned))
-    lines = annotated_lines(planned.document.text, annotate(estimates))
-    console.show(Group(*lines))
-    for outcome in estimates.outcomes:
-        if isinstance(outcome, Refused):
-            console.complain(asking.refusal_text(outcome))
-    return any(isinstance(it, Estimate) for it in estimates.outcomes)
+    console.show_lines(annotated_lines(planned.document.text, annotate(estimates)))
+    shown = [asking.estimate_or_complain(asked, it) for it in estimates.outcomes]
+    return any(it is not None for it in shown)
 
 
 async def _all(estimator: Estimator, planned: DocumentPlan) -> FileEstimates:
@@ -45,14 +42,14 @@ def annotated_lines(text: str, annotations: Annotations) -> Iterator[Text]:
     for number, line in enumerate(_coloured(text), start=1):
         if number in lenses:
             indent = " " * (len(line.plain) - len(line.plain.lstrip()))
-            yield Text(f"{indent}# {lenses[number]}", style="dim italic", no_wrap=True)
+            yield Text(f"{indent}# {lenses[number]}", style="dim italic")
         if number in labels:
             line.append(f"   {labels[number]}", style="dim italic")
-        line.no_wrap, line.overflow = True, "ignore"
         yield line
 
 
 def _coloured(text: str) -> Iterable[Text]:
-    """The lines of a Python text, with tabs as they are."""
-    syntax = Syntax("", "python", theme=THEME, background_color="default")
-    return syntax.highlight("\n".join(text.splitlines())).split("\n")
+    """The lines of a Python text as Python counts them, with tabs as they are."""
+    syntax = Syntax("", "python", theme=THEME, background_color="default", tab_size=0)
+    lines = re.sub(r"\r\n?", "\n", text).removesuffix("\n")
+    return syntax.highlight(lines).split("\n")

@@ -16,7 +16,7 @@ from irene.source.targets import Options
 DTYPES = ("float32", "float16", "bfloat16")
 ATTENTIONS = ("eager", "sdpa", "flash_attention_2")
 
-_INTERPRETER = """\
+_EPILOG = """\
 The model is built in your own Python, the first of:
   1. --python PATH
   2. the activated environment (VIRTUAL_ENV)
@@ -135,7 +135,6 @@ def _model_command(
     commands: _Commands, name: str, what: str, n_files: str | None = None
 ) -> argparse.ArgumentParser:
     command = _command(commands, name, what)
-    command.epilog = _INTERPRETER
     command.add_argument(
         "place",
         nargs=n_files,
@@ -152,6 +151,7 @@ def _model_command(
 
 
 def _add_python(command: argparse.ArgumentParser) -> None:
+    command.epilog = _EPILOG
     command.add_argument(
         "--python", metavar="PATH", help="interpreter that the model is built in (order: below)"
     )

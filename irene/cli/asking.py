@@ -24,6 +24,7 @@ from irene.estimation import (
     Refused,
     plan_document,
 )
+from irene.report.findings import is_open
 from irene.runner import Worker
 from irene.source.targets import Chosen, Options, Target, config_target
 
@@ -70,10 +71,14 @@ def target_of_config(asked: Asked) -> Target:
 
 
 def with_config(target: Target, asked: Asked) -> Target:
-    """The target built from the config of `--hf-config DIR`, where that was given."""
+    """The target built from the config of `--hf-config DIR`, where nothing nearer says how."""
     if asked.config_dir is None:
         return target
     folder = _config_dir(asked)
+    written = target.arguments
+    if written.origin in ("comment", "pyproject.toml"):
+        complain(f"option --hf-config does not count: {written.where}, says {written.value}")
+        return target
     chosen = Chosen(f"config of {folder}", "option", "option --hf-config")
     build = replace(target.build, config_dir=folder, arguments=None)
     return replace(target, build=build, arguments=chosen)
@@ -110,9 +115,10 @@ def worker_interpreter(asked: Asked) -> interpreter.Interpreter:
     return interpreter.choose(asked.python, start, os.environ)
 
 
-def estimate_or_complain(outcome: Outcome) -> Estimate | None:
+def estimate_or_complain(asked: Asked, outcome: Outcome) -> Estimate | None:
     """The estimate, or None after saying on standard error why there is none."""
     if isinstance(outcome, Estimate):
+        _report_fixed_sizes(asked.options, outcome)
         return outcome
     complain(refusal_text(outcome))
     return None
@@ -127,18 +133,25 @@ def refusal_text(refused: Refused) -> str:
     return f"{what} ({place}{line}): {refusal.message}\n  What to do: {refusal.advice}"
 
 
-def report_unused(options: Options, target: Target) -> None:
-    """One line for each option that something nearer to the class overrules."""
-    given: tuple[tuple[str, object, Chosen], ...] = (
-        ("--device", options.device, target.device),
-        ("--batch-size", options.batch_size, target.batch_size),
-        ("--sequence-length", options.sequence_length, target.sequence_length),
-        ("--dtype", options.dtype, target.dtype),
-        ("--attention", options.attention, target.attention),
+def report_overridden(planned: DocumentPlan) -> None:
+    """One line for each option that pyproject.toml overrules."""
+    for sentence in planned.targets.overridden:
+        complain(sentence)
+
+
+def _report_fixed_sizes(options: Options, estimate: Estimate) -> None:
+    """One line for each size that was asked for while the inputs are written out."""
+    inputs = estimate.target.inputs
+    sizes = (
+        ("--batch-size", options.batch_size, "batch"),
+        ("--sequence-length", options.sequence_length, "sequence"),
     )
-    for flag, value, chosen in given:
-        if value is not None and chosen.origin != "option":
-            complain(f"{flag} {value} is not used: {chosen.where} says {chosen.value}")
+    for flag, value, size in sizes:
+        if value is not None and not is_open(estimate, size):
+            complain(
+                f"option {flag} ({value}) does not count: {inputs.where}, gives {inputs.value}; "
+                f"write `{size}` there to let it count"
+            )
 
 
 def _check_device(options: Options) -> None:

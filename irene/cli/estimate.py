@@ -17,9 +17,9 @@ def run(asked: Asked) -> bool:
         planned = asking.plan_of(asked, asked.place)
         target = asking.with_config(asking.target_of(planned, asked.place), asked)
         line = class_line(planned.outline, target.class_name)
-    asking.report_unused(asked.options, target)
+        asking.report_overridden(planned)
     outcome = asking.ask(asked, lambda estimator: estimator.outcome(target))
-    estimate = asking.estimate_or_complain(outcome)
+    estimate = asking.estimate_or_complain(asked, outcome)
     if estimate is not None:
         show(estimate, line, as_json=asked.as_json)
     return estimate is not None
@@ -31,7 +31,7 @@ def show(estimate: Estimate, line: int | None, *, as_json: bool) -> None:
     if as_json:
         console.show_json(to_json(report))
     else:
-        console.show(layout(report))
+        console.show(layout(report, console.width()))
 
 
 def class_line(outline: Outline, class_name: str) -> int | None:

@@ -16,9 +16,9 @@ def run(asked: Asked) -> bool:
     assert asked.place is not None
     planned = asking.plan_of(asked, asked.place)
     target = asking.target_of(planned, asked.place)
-    asking.report_unused(asked.options, target)
+    asking.report_overridden(planned)
     outcome = asking.ask(asked, lambda estimator: _profile(estimator, target, fresh=asked.fresh))
-    profiled = asking.estimate_or_complain(outcome)
+    profiled = asking.estimate_or_complain(asked, outcome)
     if profiled is None:
         return False
     _report_device(profiled)

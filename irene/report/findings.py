@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from irene.energy.prices import PricedNode
@@ -30,7 +31,7 @@ class Report:
     line: int | None  # of the class statement
     device_id: str
     device_name: str
-    batch_size: int | None  # None: the inputs were given as tensors
+    batch_size: int | None  # None: the inputs were given with their sizes
     sequence_length: int | None
     trace: Trace
     priced: PricedNode
@@ -48,14 +49,22 @@ def report_of(estimate: Estimate, line: int | None) -> Report:
         line=line,
         device_id=estimate.device_id,
         device_name=estimate.device_name,
-        batch_size=target.build.batch_size,
-        sequence_length=target.build.sequence_length,
+        batch_size=target.build.batch_size if is_open(estimate, "batch") else None,
+        sequence_length=target.build.sequence_length if is_open(estimate, "sequence") else None,
         trace=estimate.trace,
         priced=estimate.priced,
         conditions=_conditions(target, estimate),
         notes=estimate.notes,
         profile=estimate.profile,
     )
+
+
+def is_open(estimate: Estimate, size: str) -> bool:
+    """Whether the batch or sequence size counts: no description of the inputs fixes it."""
+    written = {it.name: it.expression for it in estimate.target.build.inputs}
+    if any(it.name not in written for it in estimate.trace.inputs):
+        return True
+    return any(re.search(rf"\b{size}\b", expression) for expression in written.values())
 
 
 def inputs_text(inputs: tuple[TensorSpec, ...]) -> str:
@@ -65,10 +74,16 @@ def inputs_text(inputs: tuple[TensorSpec, ...]) -> str:
 
 def _conditions(target: Target, estimate: Estimate) -> tuple[Condition, ...]:
     trace = estimate.trace
+    sizes = (
+        ("batch", _condition("batch size", target.batch_size.value, target.batch_size)),
+        (
+            "sequence",
+            _condition("sequence length", target.sequence_length.value, target.sequence_length),
+        ),
+    )
     return (
         _condition("device", estimate.device_id, target.device),
-        _condition("batch size", target.batch_size.value, target.batch_size),
-        _condition("sequence length", target.sequence_length.value, target.sequence_length),
+        *(condition for size, condition in sizes if is_open(estimate, size)),
         _condition("dtype", trace.dtype, target.dtype),
         _condition("attention", target.attention.value, target.attention),
         _condition("model", trace.arguments, target.arguments),

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from irene.cards import Occurrence, Sum, total_of
+from irene.cards import Occurrence, Sum, each_text, total_of
 from irene.energy.prices import Bound, PricedNode
 from irene.tree import Node
 from irene.units import (
@@ -20,7 +20,6 @@ from irene.units import (
     apportion,
     energy_scale,
     format_bytes,
-    format_calls,
     format_count,
     format_time,
 )
@@ -78,7 +77,7 @@ def _row(name: str, occurrences: Sequence[Occurrence], n_steps: int, frame: _Fra
     return Row(
         name=name,
         class_name="" if node.kind == "primitive" else node.class_name,
-        calls=_calls(total),
+        calls="" if total.n_calls == 1 else each_text(total),
         energy=frame.scale.text(n_steps),
         share=total.joules / frame.whole_j if frame.whole_j else 0.0,
         time=format_time(total.seconds),
@@ -90,13 +89,18 @@ def _row(name: str, occurrences: Sequence[Occurrence], n_steps: int, frame: _Fra
 
 
 def _children(occurrences: Sequence[Occurrence], n_steps: int, frame: _Frame) -> tuple[Row, ...]:
-    groups = _groups(occurrences)
+    groups = [it for it in _groups(occurrences) if not _is_free(total_of(it[1]))]
     sums = [total_of(group).joules / frame.scale.step_j for _, group in groups]
     divided = apportion(sums, n_steps)
     return tuple(
         _row(name, group, n_child_steps, frame)
         for (name, group), n_child_steps in zip(groups, divided, strict=True)
     )
+
+
+def _is_free(total: Sum) -> bool:
+    """Dropout in eval: no energy, no time, nothing to add to a sum."""
+    return not (total.joules or total.seconds or total.flops or total.n_bytes)
 
 
 def _groups(parents: Sequence[Occurrence]) -> list[tuple[str, list[Occurrence]]]:
@@ -160,14 +164,6 @@ def _ranges(indices: Sequence[int]) -> str:
         members = [index for _, index in run]
         texts.append(str(members[0]) if len(members) == 1 else f"{members[0]}-{members[-1]}")
     return ",".join(texts)
-
-
-def _calls(total: Sum) -> str:
-    if total.n_calls == 1:
-        return ""
-    if not total.uniform:
-        return f"{total.n_calls} calls"
-    return format_calls(total.n_calls, total.joules / total.n_calls)
 
 
 def _bound(occurrences: Sequence[Occurrence]) -> Bound:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -22,15 +24,29 @@ from irene.units import (
     format_time,
 )
 
-_COLUMNS = ("part", "calls", "energy", "", "share", "time", "FLOP", "bytes", "bound")
+FOOTNOTE = (
+    "Each row is all its calls in one forward pass of the model. Layers of torch.nn are one row; "
+    "parts that cost nothing are left out."
+)
+
+COLUMNS = ("part", "calls", "energy", "", "share", "time", "FLOP", "bytes", "bound")
+
+_LESS_WANTED = ("", "bound", "bytes", "FLOP", "time", "calls")
+"""What a narrow terminal does without, in this order."""
+
+_NAMES_WIDTH = 36
+"""Longer names take several lines before a column is given up."""
 
 
-def layout(report: Report) -> RenderableType:
-    """Everything that a person is told, for `rich` to print."""
+def layout(report: Report, width: int | None = None) -> RenderableType:
+    """Everything that a person is told, for `rich` to print; None: as wide as it takes."""
+    root = rows_of(report.priced)
+    columns = COLUMNS if width is None else fitting_columns(root, report.class_name, width)
     return Group(
         *headlines(report),
         Text(),
-        tree_table(rows_of(report.priced), report),
+        tree_table(root, report.class_name, columns),
+        Text(FOOTNOTE, style="dim"),
         Text(),
         _conditions(report),
         *(_notes(report)),
@@ -61,43 +77,85 @@ def headlines(report: Report) -> list[Text]:
     return [total, kind, Text(" · ".join(it for it in stands_for if it)), Text(" · ".join(size))]
 
 
-def tree_table(root: Row, report: Report) -> Table:
-    """One line for each part; the lines below a line add up to it."""
+def tree_table(root: Row, name: str, columns: Sequence[str] = COLUMNS) -> Table:
+    """One line for each part; the lines below a line add up to it. `name` is the model's."""
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
-    for name in _COLUMNS:
-        is_text = name in ("part", "", "bound")
+    for column in columns:
+        is_text = column in ("part", "", "bound")
         justify: Literal["left", "right"] = "left" if is_text else "right"
-        table.add_column(name, justify=justify, no_wrap=name != "part", overflow="fold")
-    _add(table, root, "", "", report.class_name)
+        style = {"": "green", "bound": "dim"}.get(column, "")
+        table.add_column(column, justify=justify, style=style, no_wrap=column != "part")
+    for row, branch, beside in _drawn(root):
+        cells = _cells(row)
+        part = _Part(_name(row, name), branch, beside)
+        is_root = row is root
+        table.add_row(part, *(cells[it] for it in columns[1:]), style="bold" if is_root else "")
     return table
 
 
-def _add(table: Table, row: Row, lead: str, branch: str, name: str) -> None:
-    """A row and the rows below it; `lead` is drawn left of those, `branch` left of this one."""
-    part = Text.assemble((branch, "dim"), *_part(row, name))
-    style = "bold" if not branch else ""
-    table.add_row(
-        part,
-        row.calls,
-        row.energy,
-        Text(bar(row.share), style="green"),
-        format_share(row.share),
-        row.time,
-        row.flops,
-        row.n_bytes,
-        Text(row.bound, style="dim"),
-        style=style,
-    )
+def fitting_columns(root: Row, name: str, width: int) -> tuple[str, ...]:
+    """The columns that leave enough of `width` for the names of the parts."""
+    rows = [(row, branch, _cells(row)) for row, branch, _ in _drawn(root)]
+    longest = max(len(branch) + _name(row, name).cell_len for row, branch, _ in rows)
+    columns = list(COLUMNS)
+    for unwanted in _LESS_WANTED:
+        widths = [max(len(it), *(len(cells[it]) for _, _, cells in rows)) for it in columns[1:]]
+        if min(longest, _NAMES_WIDTH) + len(columns) + sum(widths) <= width:
+            break
+        columns.remove(unwanted)
+    return tuple(columns)
+
+
+def _drawn(row: Row, lead: str = "", branch: str = "") -> Iterator[tuple[Row, str, str]]:
+    """Every row with what is drawn left of its first line and of its others."""
+    yield row, branch, lead + ("│ " if row.children else "  ")
     for child in row.children:
         is_last = child is row.children[-1]
         below = lead + ("  " if is_last else "│ ")
-        _add(table, child, below, lead + ("└ " if is_last else "├ "), child.name)
+        yield from _drawn(child, below, lead + ("└ " if is_last else "├ "))
 
 
-def _part(row: Row, name: str) -> Iterable[str | tuple[str, str]]:
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The name of a row; where it needs several lines, the tree is drawn beside all of them."""
+
+    name: Text
+    branch: str
+    beside: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = max(1, options.max_width - max(len(self.branch), len(self.beside)))
+        fits = len(self.branch) + self.name.cell_len <= options.max_width
+        lines = [self.name] if fits else self.name.wrap(console, width, overflow="fold")
+        for i, line in enumerate(lines):
+            yield Text.assemble((self.beside if i else self.branch, "dim"), line)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        longest = len(self.branch) + self.name.cell_len
+        return Measurement(min(longest, _NAMES_WIDTH), longest)
+
+
+def _cells(row: Row) -> dict[str, str]:
+    """The text of each column but that of the part."""
+    return {
+        "calls": row.calls,
+        "energy": row.energy,
+        "": bar(row.share),
+        "share": format_share(row.share),
+        "time": row.time,
+        "FLOP": row.flops,
+        "bytes": row.n_bytes,
+        "bound": row.bound,
+    }
+
+
+def _name(row: Row, model: str) -> Text:
+    name = row.name or model
     if not row.class_name:
-        return [(name, "italic")]
-    return [name] if name == row.class_name else [name, (f" {row.class_name}", "dim")]
+        return Text(name, style="italic")
+    return (
+        Text(name) if name == row.class_name else Text.assemble(name, (f" {row.class_name}", "dim"))
+    )
 
 
 def _conditions(report: Report) -> Table:
