@@ -3,7 +3,7 @@
  * port. All that it starts ends with it.
  */
 
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import {
   cpSync,
   existsSync,
@@ -17,7 +17,7 @@ import {
 import { createServer } from "node:net";
 import os from "node:os";
 import path from "node:path";
-import { vsixFile } from "../../scripts/lib/build.mjs";
+import { inject } from "vitest";
 import { editor } from "../../scripts/lib/editor.mjs";
 import { commands } from "../../scripts/lib/python.mjs";
 
@@ -33,6 +33,8 @@ export interface CodeServer {
   readonly url: string;
   /** What the extension logged, the server's standard error with it. */
   logs(): string;
+  /** Writes settings over those of the start; the editor follows the file. */
+  changeSettings(settings: Readonly<Record<string, unknown>>): void;
   stop(): Promise<void>;
 }
 
@@ -44,7 +46,7 @@ export async function startCodeServer(options: CodeServerOptions): Promise<CodeS
   const home = mkdtempSync(path.join(os.tmpdir(), "ie-"));
   const userData = path.join(home, "u");
   writeSettings(userData, options);
-  cpSync(installedExtensions(), path.join(home, "e"), { recursive: true });
+  cpSync(inject("extensions"), path.join(home, "e"), { recursive: true });
   const port = await freePort();
   const args = [
     ...[editor.entry, "--config", path.join(home, "config.yaml"), "--auth", "none"],
@@ -59,26 +61,13 @@ export async function startCodeServer(options: CodeServerOptions): Promise<CodeS
   return {
     url: `http://127.0.0.1:${port}/?folder=${folder}`,
     logs: () => readLogs(path.join(userData, "logs")),
+    changeSettings: (settings) =>
+      writeSettings(userData, { ...options, settings: { ...options.settings, ...settings } }),
     stop: async () => {
       await end(child);
       rmSync(home, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
     },
   };
-}
-
-/** Installs the VSIX once per run of the tests; each server gets a copy. */
-function installedExtensions(): string {
-  const vsix = vsixFile();
-  const folder = path.join(os.tmpdir(), `irene-e2e-extensions-${process.ppid}`);
-  const stamp = path.join(folder, "installed");
-  const key = execFileSync("cksum", [vsix], { encoding: "utf8" });
-  if (existsSync(stamp) && readFileSync(stamp, "utf8") === key) return folder;
-  rmSync(folder, { recursive: true, force: true });
-  mkdirSync(folder, { recursive: true });
-  const args = [editor.entry, "--extensions-dir", folder, "--user-data-dir", `${folder}-data`];
-  execFileSync(editor.node, [...args, "--install-extension", vsix], { env: environment(folder) });
-  writeFileSync(stamp, key);
-  return folder;
 }
 
 function writeSettings(userData: string, options: CodeServerOptions): void {

@@ -1,51 +1,13 @@
 /** The packaged extension in a real VS Code: what a person sees and does. */
 
-import {
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
-import os from "node:os";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { python } from "../../scripts/lib/python.mjs";
-import { root } from "../../scripts/lib/steps.mjs";
-import { type CodeServer, type CodeServerOptions, startCodeServer } from "./codeServer";
-import { until, Workbench } from "./workbench";
+import { isValue, useSession } from "./session";
+import { until } from "./workbench";
 
-const DEVICE = "A100-SXM4-80GB";
-let folder: string;
-let server: CodeServer | undefined;
-let window: Workbench | undefined;
-
-beforeEach(() => {
-  folder = mkdtempSync(path.join(os.tmpdir(), "irene-workspace-"));
-  copyFileSync(path.join(root, "examples", "gpt.py"), path.join(folder, "gpt.py"));
-});
-
-afterEach(async () => {
-  await window?.close();
-  await server?.stop();
-  rmSync(folder, { recursive: true, force: true });
-});
-
-async function open(
-  file: string,
-  options: Partial<CodeServerOptions> = {},
-  workspace = folder,
-): Promise<Workbench> {
-  const settings = { "irene.interpreter": python, "irene.device": DEVICE, ...options.settings };
-  server = await startCodeServer({ workspace, ...options, settings });
-  window = await Workbench.open(server.url);
-  await window.openFile(file);
-  return window;
-}
-
-const isValue = (texts: readonly string[]) => texts.some((it) => it.includes("per forward"));
+const { open, folder } = useSession();
 
 describe("an example in plain PyTorch", () => {
   test("has joules on classes and submodules, and follows the typing", async () => {
@@ -103,10 +65,10 @@ test("modeling_bert.py of the installed Transformers has values as it lies there
 
 describe("Restricted Mode", () => {
   test("runs nothing of the folder and says what it needs", async () => {
-    const mark = path.join(folder, "ran");
-    const text = readFileSync(path.join(folder, "gpt.py"), "utf8");
+    const mark = path.join(folder(), "ran");
+    const text = readFileSync(path.join(folder(), "gpt.py"), "utf8");
     writeFileSync(
-      path.join(folder, "gpt.py"),
+      path.join(folder(), "gpt.py"),
       `${text}\nopen(${JSON.stringify(mark)}, "w").close()\n`,
     );
     const editor = await open("gpt.py", { restricted: true });
@@ -122,13 +84,13 @@ describe("Restricted Mode", () => {
 });
 
 test("modules planted in the workspace are not imported by the server", async () => {
-  const mark = path.join(folder, "planted-ran");
+  const mark = path.join(folder(), "planted-ran");
   const plant = `open(${JSON.stringify(mark)}, "w").close()\nraise RuntimeError("planted")\n`;
   for (const name of ["attrs.py", "pygls.py", "irene_server.py", "irene.py"]) {
-    writeFileSync(path.join(folder, name), plant);
+    writeFileSync(path.join(folder(), name), plant);
   }
-  mkdirSync(path.join(folder, "server"));
-  writeFileSync(path.join(folder, "server", "__init__.py"), plant);
+  mkdirSync(path.join(folder(), "server"));
+  writeFileSync(path.join(folder(), "server", "__init__.py"), plant);
   const editor = await open("gpt.py");
   await until(() => editor.lensOver("class GPT"), isValue);
   expect(existsSync(mark)).toBe(false);
