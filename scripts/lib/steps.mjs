@@ -6,8 +6,9 @@ import { spawn } from "node:child_process";
 import { createWriteStream, mkdirSync } from "node:fs";
 import path from "node:path";
 import { performance } from "node:perf_hooks";
+import { fileURLToPath } from "node:url";
 
-export const root = path.resolve(import.meta.dirname, "..", "..");
+export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..", "..");
 const logs = path.join(root, "build", "logs");
 const REPORT_EVERY_MS = 15_000;
 const TAIL_LINES = 30;
