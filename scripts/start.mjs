@@ -80,7 +80,9 @@ async function openInBrowser(file) {
   });
   const port = await freePort();
   const folder = encodeURIComponent(path.dirname(file));
-  const payload = encodeURIComponent(JSON.stringify([["openFile", `vscode-remote:///${file}`]]));
+  const payload = encodeURIComponent(
+    JSON.stringify([["openFile", `vscode-remote://127.0.0.1:${port}${file}`]]),
+  );
   const url = `http://127.0.0.1:${port}/?folder=${folder}&payload=${payload}`;
   console.log(`\nOpen ${url}\nStop with Ctrl+C.\n`);
   const args = ["--auth", "none", "--bind-addr", `127.0.0.1:${port}`, ...places];
@@ -98,18 +100,21 @@ async function openInBrowser(file) {
 }
 
 /**
- * The models are built in the environment of the checkout.
+ * The models are built in the environment of the checkout. Whoever names a file here has just had it
+ * built in the terminal, so that the editor need not ask for trust.
  * @param {string} data
  */
 function writeSettings(data) {
   const settings = {
     "irene.interpreter": python,
+    "security.workspace.trust.enabled": false,
     "workbench.startupEditor": "none",
+    "workbench.secondarySideBar.defaultVisibility": "hidden",
+    "chat.disableAIFeatures": true,
     "telemetry.telemetryLevel": "off",
   };
   for (const place of ["User", "Machine"]) {
     const file = path.join(data, place, "settings.json");
-    if (existsSync(file)) continue;
     mkdirSync(path.dirname(file), { recursive: true });
     writeFileSync(file, JSON.stringify(settings, null, 2));
   }
