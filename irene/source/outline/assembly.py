@@ -13,11 +13,10 @@ from irene.source.outline.declarations import (
     Submodule,
     SubmoduleCall,
 )
-from irene.source.outline.names import Names
+from irene.source.outline.names import Names, without_factory
 from irene.source.outline.reading import RawClass, RawFile, RawMethod
 
 _BUILDING = ("__init__", "__post_init__", "setup", "configure_model")
-_MAX_HELPERS = 10  # helpers that call helpers
 
 
 def assemble(raw: RawFile) -> Outline:
@@ -35,9 +34,9 @@ class _Meaning:
     def __init__(self, raw: RawFile) -> None:
         self.names = Names(raw)
         self.functions = {it.name: it for it in raw.functions}
+        self.submodules = {it.name: tuple(self._submodules(it)) for it in raw.classes}
 
     def outline(self, raw: RawClass) -> ClassOutline:
-        submodules = tuple(self._submodules(raw))
         return ClassOutline(
             name=raw.name,
             bases=tuple(self.names.bases(raw)),
@@ -51,7 +50,7 @@ class _Meaning:
             ),
             init=_function(raw, "__init__"),
             forward=_function(raw, "forward"),
-            submodules=submodules,
+            submodules=self.submodules[raw.name],
             submodule_calls=tuple(self._uses(raw)),
             instantiates=tuple(self._instantiates(raw)),
         )
@@ -78,7 +77,7 @@ class _Meaning:
         if it.is_table:
             return self._is_table_of_modules(it.name, raw)
         if it.name.startswith("self."):
-            return self._helper_constructs(it.name[5:], raw, 0)
+            return self._helper_constructs(it.name[5:], raw)
         known = self.names.is_constructor(it.name, raw.name)
         if known is not None:
             return known
@@ -96,16 +95,21 @@ class _Meaning:
             return self.names.resolve(name, raw.name).endswith(("ACT2FN", "ACT2CLS"))
         return any(self.names.is_constructor(value, "") for value in values)
 
-    def _helper_constructs(self, name: str, raw: RawClass, depth: int) -> bool:
+    def _helper_constructs(self, name: str, raw: RawClass) -> bool:
         """Whether `self.name()` constructs modules, itself or through other helpers."""
-        for method in self._methods(raw, name):
-            for call in method.facts.body.calls:
-                if not call.startswith("self."):
-                    if self.names.is_constructor(call, raw.name):
-                        return True
-                elif depth < _MAX_HELPERS and self._helper_constructs(call[5:], raw, depth + 1):
+        seen, waiting = {name}, [name]
+        while waiting:
+            for method in self._methods(raw, waiting.pop()):
+                calls = method.facts.body.calls
+                own = {it[5:] for it in calls if it.startswith("self.")}
+                if any(self._makes_module(it, raw) for it in calls):
                     return True
+                waiting += own - seen
+                seen |= own
         return False
+
+    def _makes_module(self, call: str, raw: RawClass) -> bool:
+        return not call.startswith("self.") and self.names.is_constructor(call, raw.name) is True
 
     def _methods(self, raw: RawClass, name: str) -> Iterator[RawMethod]:
         """Methods of that name in the class and its bases in the file."""
@@ -143,7 +147,7 @@ class _Meaning:
 
     def _uses(self, raw: RawClass) -> Iterator[SubmoduleCall]:
         attributes = {
-            it.attribute for owner in self._lineage(raw) for it in self._submodules(owner)
+            it.attribute for owner in self._lineage(raw) for it in self.submodules[owner.name]
         }
         for method in self._running(raw):
             for use in method.facts.body.uses:
@@ -170,10 +174,7 @@ class _Meaning:
         yield from (it for it in found if it is not None and it != raw.name)
 
     def _class_called(self, name: str, raw: RawClass) -> str | None:
-        owner, _, last = name.rpartition(".")
-        if last in ("from_config", "_from_config", "from_pretrained"):
-            name = owner
-        return self.names.class_named(name, raw.name)
+        return self.names.class_named(without_factory(name), raw.name)
 
 
 def _starts(path: str) -> Iterator[str]:

@@ -24,6 +24,7 @@ _MODULE_SUFFIXES = (
     "LightningModule",
     "GradientCheckpointingLayer",
     "ModelMixin",
+    "PreTrainedAudioTokenizerBase",
 )
 _OTHER_WORLDS = frozenset(sys.stdlib_module_names) | {
     *(
@@ -42,6 +43,14 @@ _OTHER_WORLDS = frozenset(sys.stdlib_module_names) | {
 """Packages whose classes are never torch modules, whatever they are called."""
 
 _NOT_MODULES = frozenset({"Parameter", "Buffer", "UninitializedParameter", "UninitializedBuffer"})
+_FACTORIES = frozenset({"from_config", "_from_config", "from_pretrained"})
+_VALUE_SUFFIXES = ("Config", "Output", "Cache", "Args", "Arguments", "Tokenizer", "Error", "Kwargs")
+_LIBRARY_FILES = frozenset(
+    {"modeling_outputs", "modeling_utils", "modeling_layers", "modeling_attn_mask_utils"}
+    | {"modeling_rope_utils", "modeling_flash_attention_utils", "modeling_gguf_pytorch_utils"}
+)
+"""Files of Transformers that are named like models and hold none."""
+
 _CONVENTIONS = {"nn": "torch.nn", "torch": "torch"}
 _MAX_ALIASES = 20
 
@@ -61,11 +70,11 @@ class Names:
                 self._origins[name] = origin
         self._aliases = {it.name: it.dotted_value for it in raw.variables if it.dotted_value}
         self.tables = {it.name: it.names_in_value for it in raw.variables if it.names_in_value}
-        self._modules = {it.name: self._is_module(it, frozenset()) for it in raw.classes}
+        self._modules = self._module_names()
 
     def is_module(self, class_name: str) -> bool:
         """Whether this class of the file leads to `torch.nn.Module`."""
-        return self._modules[class_name]
+        return class_name in self._modules
 
     def class_named(self, name: str, where: str) -> str | None:
         """Qualified name of the class of the file that `name` means inside class `where`."""
@@ -95,33 +104,40 @@ class Names:
 
     def is_constructor(self, name: str, where: str) -> bool | None:
         """Whether calling `name` gives a module; None where the name does not tell."""
-        resolved = self.resolve(name, where)
+        resolved = self.resolve(without_factory(name), where)
         if resolved in self.by_name:
             return self.is_module(resolved)
-        last = resolved.rpartition(".")[2]
-        if last in ("from_config", "_from_config", "from_pretrained"):
-            return self.is_constructor(name.rpartition(".")[0], where) is not False
         if _leads_to_torch_nn(resolved):
             return True
-        package = resolved.partition(".")[0]
-        if package in (*_OTHER_WORLDS, "torch") or hasattr(builtins, resolved):
+        if not _may_lead_to_module(resolved):
             return False
+        last = resolved.rpartition(".")[2]
         if not _is_capitalised(last):
             return None
         return not last.endswith(_VALUE_SUFFIXES)
 
-    def _is_module(self, raw: RawClass, seen: frozenset[str]) -> bool:
-        if raw.name in seen:
-            return False
-        bases = list(self.bases(raw))
-        for base in bases:
-            inner = self.by_name.get(base)
-            if inner is not None and self._is_module(inner, seen | {raw.name}):
-                return True
-            if inner is None and _leads_to_module(base):
-                return True
-        unknown = any(self._is_unknown(base) for base in bases)
-        return unknown and self._mentions_torch and _has_forward(raw)
+    def _module_names(self) -> frozenset[str]:
+        """Classes with a base that leads to a module, and all that derive from them."""
+        derived: dict[str, list[str]] = {}
+        waiting: list[str] = []
+        for raw in self.by_name.values():
+            bases = list(self.bases(raw))
+            for base in bases:
+                derived.setdefault(base, []).append(raw.name)
+            outer = [base for base in bases if base not in self.by_name]
+            if any(_leads_to_module(base) for base in outer) or (
+                self._mentions_torch
+                and _has_forward(raw)
+                and any(_may_lead_to_module(base) for base in outer)
+            ):
+                waiting.append(raw.name)
+        found: set[str] = set()
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                waiting += derived.get(name, ())
+        return frozenset(found)
 
     def bases(self, raw: RawClass) -> Iterator[str]:
         """The bases resolved; a class is not its own base although a name may say so."""
@@ -130,30 +146,24 @@ class Names:
             resolved = self.resolve(base, where)
             yield base if resolved == raw.name else resolved
 
-    def _is_unknown(self, base: str) -> bool:
-        package = base.partition(".")[0]
-        known = package in _OTHER_WORLDS or package == "torch" or hasattr(builtins, base)
-        return not known and base not in self.by_name
-
     def _unbound(self, head: str) -> str:
-        if head in _CONVENTIONS:
-            return _CONVENTIONS[head]
+        """What a name without an import means by convention or through a star import."""
         if "torch.nn" in self._stars and _is_capitalised(head):
             return f"torch.nn.{head}"
-        if head == "Module" or head.endswith(_MODULE_SUFFIXES):
-            return head
-        return head
+        return _CONVENTIONS.get(head, head)
 
 
-_VALUE_SUFFIXES = ("Config", "Output", "Cache", "Args", "Arguments", "Tokenizer", "Error", "Kwargs")
+def without_factory(name: str) -> str:
+    """`AutoModel` of `AutoModel.from_config`; any other name as it is."""
+    owner, _, last = name.rpartition(".")
+    return owner if owner and last in _FACTORIES else name
 
 
 def _leads_to_module(dotted: str) -> bool:
     if _leads_to_torch_nn(dotted):
         return True
     owner, _, last = dotted.rpartition(".")
-    package = dotted.lstrip(".").partition(".")[0]
-    if package in _OTHER_WORLDS and not dotted.startswith("."):
+    if not _may_lead_to_module(dotted):
         return False
     if last.endswith(_MODULE_SUFFIXES):
         return True
@@ -162,10 +172,10 @@ def _leads_to_module(dotted: str) -> bool:
     return is_model_file and _is_capitalised(last) and not last.endswith(_VALUE_SUFFIXES)
 
 
-_LIBRARY_FILES = frozenset(
-    {"modeling_outputs", "modeling_utils", "modeling_layers", "modeling_attn_mask_utils"}
-    | {"modeling_rope_utils", "modeling_flash_attention_utils", "modeling_gguf_pytorch_utils"}
-)
+def _may_lead_to_module(dotted: str) -> bool:
+    """Whether its package is one that could define modules; relative imports could."""
+    package = dotted.partition(".")[0]
+    return package not in (*_OTHER_WORLDS, "torch") and not hasattr(builtins, dotted)
 
 
 def _leads_to_torch_nn(dotted: str) -> bool:

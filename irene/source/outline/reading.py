@@ -28,7 +28,8 @@ _MAX_LEVELS = 30  # of blocks inside blocks; Python allows 100, recursion here m
 _CLASS_NAME = re.compile(r"class[ \t]+([^\W\d]\w*)")
 _FUNCTION_NAME = re.compile(r"(?:async[ \t]+)?def[ \t]+([^\W\d]\w*)")
 _BASE = re.compile(r"(?<![\w.=])[^\W\d][\w.]*(?![\w.]*=)")
-_TOO_DEEP = "this statement nests too deeply to be read"
+_MAX_CHARACTERS = 100_000  # of one statement, 2,500 lines; a second of parsing
+_MAX_LINES = 200  # of an unclosed bracket that are tried alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +195,8 @@ class _Reader:
         """A statement that an open bracket made too long: its later lines, each alone."""
         found = []
         indentation = self.source.lines[statement.first][: statement.lines[0].column]
-        for row in range(statement.first + 1, statement.last + 1):
+        last = min(statement.last, statement.first + _MAX_LINES)
+        for row in range(statement.first + 1, last + 1):
             text = self.source.lines[row]
             if not text.startswith(indentation) or text[len(indentation) :][:1].strip() == "":
                 continue
@@ -205,30 +207,36 @@ class _Reader:
 
     def _facts(self, statement: Statement) -> Facts:
         text = self._text(statement.first, statement.last)
-        if not nests_harmlessly(statement.lines, text):
-            return Facts(problem=Problem(_TOO_DEEP, 1, statement.lines[0].column))
-        return read_facts(text, indented=statement.indent > 0)
+        harm = self._harm(statement.lines, text)
+        return Facts(problem=harm) if harm else read_facts(text, indented=statement.indent > 0)
 
     def _part(self, statement: Statement, self_name: str) -> Body | Problem:
         text = self._text(statement.first, statement.last)
-        if not nests_harmlessly(statement.lines, text):
-            return Problem(_TOO_DEEP, 1, statement.lines[0].column)
-        return read_part(text, indented=statement.indent > 0, self_name=self_name)
+        return self._harm(statement.lines, text) or read_part(
+            text, indented=statement.indent > 0, self_name=self_name
+        )
+
+    def _harm(self, lines: tuple[LogicalLine, ...], text: str) -> Problem | None:
+        """Why a text must not reach the parser."""
+        if len(text) > _MAX_CHARACTERS:
+            return Problem("this statement is too long to be read", 1, lines[0].column)
+        if not nests_harmlessly(lines, text):
+            return Problem("this statement nests too deeply to be read", 1, lines[0].column)
+        return None
 
     def _header(self, statement: Statement) -> HeaderFacts | None:
         """Read from the header alone; half-typed ones give their name at least."""
         head, indented = statement.head, statement.indent > 0
         text = self._text(statement.first, head.last)
         lines = tuple(line for line in statement.lines if line.first <= head.first)
-        if nests_harmlessly(lines, text):
+        facts: HeaderFacts | Problem | None = self._harm(lines, text)
+        if facts is None:
             facts = read_header(self._with_body(statement), indented=indented)
-            if isinstance(facts, Problem):
+            if isinstance(facts, Problem):  # `class A: pass` has its body in its header
                 facts = read_header(text, indented=indented)
-            if isinstance(facts, HeaderFacts):
-                return facts
-            self._report(facts, statement)
-        else:
-            self._report(Problem(_TOO_DEEP, 1, head.column), statement)
+        if isinstance(facts, HeaderFacts):
+            return facts
+        self._report(facts, statement)
         return _half_typed_header(self.source, statement)
 
     def _with_body(self, statement: Statement) -> str:

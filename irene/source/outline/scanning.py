@@ -52,6 +52,10 @@ class LogicalLine:
     depth: int  # of its brackets
     n_characters: int
 
+    @property
+    def n_rows(self) -> int:
+        return self.last - self.first + 1
+
 
 @dataclass(frozen=True, slots=True)
 class Statement:

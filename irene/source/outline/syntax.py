@@ -25,7 +25,13 @@ MAX_DEPTH = 60
 MAX_CHAIN = 200
 """Of operators without a comma between them, of clauses of one `if`, of joined strings."""
 
-_CHAINING = re.compile(r"[-+*/%@&|^~<>.=:({\[]|''|\b(?:not|and|or|if|else|lambda|await|in|is)\b")
+MAX_LEVELS = 90
+"""Of blocks inside blocks; Python allows 100."""
+
+_CHAINING = re.compile(
+    r"[-+*/%@&|^~<>.=:,;()\[\]{}]|''|\b(?:not|and|or|if|else|lambda|await|yield|for|in|is)\b"
+)
+_OPENING, _CLOSING = frozenset("([{"), frozenset(")]}")
 _OPAQUE = re.compile(
     r"(?P<prefix>\b[a-zA-Z]{1,2}(?=[\"']))?(?:"
     r"(?P<quote>\"\"\"|''')(?:\\[\s\S]|[^\\])*?(?P=quote)"
@@ -100,21 +106,34 @@ class Piece:
 
 def nests_harmlessly(lines: Sequence[LogicalLine], text: str) -> bool:
     """Whether `text`, made of `lines`, can be parsed without overrunning the stack."""
-    clauses = sum(line.keyword in ("elif", "except") for line in lines)
+    clauses = sum(line.keyword in ("elif", "except", "@") for line in lines)
     if clauses > MAX_CHAIN or any(line.depth > MAX_DEPTH for line in lines):
         return False
-    if all(line.n_characters <= MAX_CHAIN for line in lines):
-        return True
-    return all(
-        _longest_chain(line, text, lines[0].first) <= MAX_CHAIN
-        for line in lines
-        if line.n_characters > MAX_CHAIN
+    long_lines = [line for line in lines if line.n_characters > MAX_CHAIN]
+    rows = text.split("\n") if long_lines else []
+    return _n_levels(lines) <= MAX_LEVELS and all(
+        _longest_chain("\n".join(rows[line.first - lines[0].first :][: line.n_rows])) <= MAX_CHAIN
+        for line in long_lines
     )
 
 
-def _longest_chain(line: LogicalLine, text: str, first: int) -> int:
-    """Operators and brackets between two commas; keywords without regard to commas."""
-    rows = text.split("\n")[line.first - first : line.last - first + 1]
+def _n_levels(lines: Sequence[LogicalLine]) -> int:
+    """How deep the blocks of `lines` nest."""
+    open_indents: list[int] = []
+    deepest = 0
+    for line in lines:
+        while open_indents and open_indents[-1] >= line.indent:
+            open_indents.pop()
+        open_indents.append(line.indent)
+        deepest = max(deepest, len(open_indents))
+    return deepest
+
+
+def _longest_chain(code: str) -> int:
+    """How many operators and brackets of one line may stand inside each other.
+
+    A comma ends a chain of its own bracket, but not one of `lambda a, b:` or `for a, b in`.
+    """
     in_strings = 0
 
     def hide(match: re.Match[str]) -> str:
@@ -123,9 +142,19 @@ def _longest_chain(line: LogicalLine, text: str, first: int) -> int:
             in_strings += len(re.findall(r"[(\[{]", match.group()))
         return "" if match.group()[0] == "#" else "''"
 
-    code = _OPAQUE.sub(hide, "\n".join(rows))
-    longest = max(len(_CHAINING.findall(part)) for part in re.split(r"[,;]", code))
-    return max(longest, code.count("lambda"), in_strings)
+    chains, longest, binders = [0], 0, 0
+    for symbol in _CHAINING.findall(_OPAQUE.sub(hide, code)):
+        if symbol in _CLOSING:
+            del chains[max(len(chains) - 1, 1) :]
+        elif symbol in ",;":
+            chains[-1] = 0
+        else:
+            chains[-1] += 1
+            binders += symbol in ("lambda", "for")
+            longest = max(longest, sum(chains[-MAX_DEPTH:]))
+            if symbol in _OPENING:
+                chains.append(0)
+    return max(longest, binders, in_strings)
 
 
 def walk(node: cst.CSTNode, *, nested: bool = True) -> Iterator[cst.CSTNode]:
