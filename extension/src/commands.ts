@@ -2,6 +2,7 @@
 
 import * as vscode from "vscode";
 import {
+  type DeviceChoice,
   type DevicesAnswer,
   type DocumentParams,
   LENS_COMMANDS,
@@ -79,17 +80,28 @@ class Actions {
   async selectDevice(): Promise<void> {
     const params: DocumentParams = { uri: activeUri() ?? null };
     const answer = await this.#request<DevicesAnswer>(REQUESTS.devices, params);
-    const items = answer.devices.map((it) => ({
+    // The one in use comes first, where the list opens.
+    const isSelected = (it: DeviceChoice) => it.id === answer.selected;
+    const devices = [
+      ...answer.devices.filter(isSelected),
+      ...answer.devices.filter((it) => !isSelected(it)),
+    ];
+    const items = devices.map((it) => ({
       id: it.id,
       label: it.name,
       detail: it.detail,
-      ...(it.id === answer.selected && { description: `selected by ${answer.setBy}` }),
+      ...(isSelected(it) && { description: `selected by ${answer.setBy}` }),
     }));
     const picked = await vscode.window.showQuickPick(items, {
       placeHolder: "The device that energies are computed for",
       matchOnDetail: true,
     });
-    if (picked !== undefined) await writeDevice(picked.id, activeDocument()?.uri);
+    if (picked === undefined) return;
+    await writeDevice(picked.id, activeDocument()?.uri);
+    if (answer.setBy.includes("pyproject.toml")) {
+      const where = "sets the device of this file and goes before the setting: change it there.";
+      void vscode.window.showInformationMessage(`IrEne: ${answer.setBy} ${where}`);
+    }
   }
 
   async switchDevice(device: string | undefined): Promise<void> {
