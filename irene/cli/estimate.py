@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from irene.cli import asking, console
 from irene.cli.arguments import Asked
-from irene.estimation import Estimate
+from irene.cli.parts import outcome_of
+from irene.estimation import Estimate, Outcome
 from irene.report import layout, report_of, to_json
 from irene.source.outline import Outline
 
@@ -12,13 +13,17 @@ from irene.source.outline import Outline
 def run(asked: Asked) -> bool:
     """Whether there is an estimate; it has been printed."""
     if asked.place is None:
-        target, line = asking.target_of_config(asked), None
-    else:
-        planned = asking.plan_of(asked, asked.place)
-        target = asking.with_config(asking.target_of(planned, asked.place), asked)
-        line = class_line(planned.outline, target.class_name)
-        asking.report_overridden(planned)
-    outcome = asking.ask(asked, lambda estimator: estimator.outcome(target))
+        target = asking.target_of_config(asked)
+        outcome = asking.ask(asked, lambda estimator: estimator.outcome(target))
+        return _conclude(asked, outcome, None)
+    planned = asking.plan_of(asked, asked.place)
+    target = asking.with_config(asking.target_of(planned, asked.place), asked)
+    asking.report_overridden(planned)
+    outcome = asking.ask(asked, lambda estimator: outcome_of(estimator, planned, target))
+    return _conclude(asked, outcome, class_line(planned.outline, target.class_name))
+
+
+def _conclude(asked: Asked, outcome: Outcome, line: int | None) -> bool:
     estimate = asking.estimate_or_complain(asked, outcome)
     if estimate is not None:
         show(estimate, line, as_json=asked.as_json)

@@ -25,7 +25,7 @@ from irene.units import (
 )
 
 FOOTNOTE = (
-    "Each row is all its calls in one forward pass of the model. Layers of torch.nn are one row; "
+    "Each row is all its calls in one forward pass. Layers of torch.nn are one row; "
     "parts that cost nothing are left out."
 )
 
@@ -150,12 +150,12 @@ def _cells(row: Row) -> dict[str, str]:
 
 
 def _name(row: Row, model: str) -> Text:
-    name = row.name or model
+    """A module's attribute and class, an operation's name; the model has its class alone."""
+    if not row.name or row.name == row.class_name:
+        return Text(row.name or model)
     if not row.class_name:
-        return Text(name, style="italic")
-    return (
-        Text(name) if name == row.class_name else Text.assemble(name, (f" {row.class_name}", "dim"))
-    )
+        return Text(row.name, style="italic")
+    return Text.assemble(row.name, (f" {row.class_name}", "dim"))
 
 
 def _conditions(report: Report) -> Table:

@@ -136,7 +136,7 @@ def test_auto_is_this_machine() -> None:
 
 
 def test_an_unknown_device_names_the_nearest() -> None:
-    with pytest.raises(DeviceError, match="nearest are A100-SXM4-80GB"):
+    with pytest.raises(DeviceError, match="A100-SXM4-80GB"):
         irene.estimate(nn.Linear(2, 2), torch.zeros(1, 2), device="A100-SXM5-80GB")
 
 

@@ -213,22 +213,27 @@ def test_operations_of_one_name_are_one_row_with_their_mean() -> None:
 
 
 joules = st.floats(0.0, 1e3).map(lambda it: it if it > 1e-12 else 0.0)
-leaves = st.builds(
-    lambda it, count: leaf("mm", "linear", it, count=count), joules, st.integers(1, 50)
+counts = st.integers(1, 50)
+plans = st.recursive(
+    st.tuples(joules, counts),
+    lambda below: st.tuples(st.lists(below, max_size=4), counts),
+    max_leaves=25,
 )
+"""Trees as nested tuples: joules of an operation or the parts of a module, and its count."""
 
 
-@st.composite
-def trees(draw: st.DrawFn, depth: int = 3) -> PricedNode:
-    names = draw(st.lists(st.sampled_from("abcd"), max_size=4))
-    below = leaves if depth == 0 else st.one_of(leaves, trees(depth=depth - 1))
-    children = [draw(below) for _ in names]
-    return part("x", "Part", *children, count=draw(st.integers(1, 9)))
+def tree_of(plan: tuple[float | list[Any], int]) -> PricedNode:
+    inside, count = plan
+    if isinstance(inside, list):
+        return part("x", "Part", *(tree_of(it) for it in inside), count=count)
+    return leaf("mm", "linear", inside, count=count)
 
 
-@given(trees())
-def test_printed_rows_add_up_to_the_last_digit_at_every_level(tree: PricedNode) -> None:
-    root = rows_of(net(tree, leaf("relu", "elementwise", 0.5)))
+@given(plans)
+def test_printed_rows_add_up_to_the_last_digit_at_every_level(
+    plan: tuple[float | list[Any], int],
+) -> None:
+    root = rows_of(net(tree_of(plan), leaf("relu", "elementwise", 0.5)))
     check_rows_add_up(root)
     assert len({steps(row.energy)[1] for row, _ in walk_rows(root)}) == 1
 
@@ -309,9 +314,9 @@ def check_sums(node: dict[str, Any]) -> None:
         check_sums(child)
 
 
-@given(trees())
-def test_json_follows_its_schema_and_adds_up(tree: PricedNode) -> None:
-    data = json.loads(json.dumps(to_json(report_on(net(tree)))))
+@given(plans)
+def test_json_follows_its_schema_and_adds_up(plan: tuple[float | list[Any], int]) -> None:
+    data = json.loads(json.dumps(to_json(report_on(net(tree_of(plan))))))
     jsonschema.validate(data, SCHEMA)
     check_sums(data["tree"])
 
