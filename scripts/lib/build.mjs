@@ -20,7 +20,6 @@ export function nodeModules() {
       const npm = isWindows ? "npm.cmd" : "npm";
       await run("npm-ci", npm, ["ci", "--no-audit", "--no-fund"], { advice });
     },
-    [String(existsSync(path.join(root, "node_modules", "esbuild")))],
   );
 }
 

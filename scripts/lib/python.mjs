@@ -1,7 +1,7 @@
 /** The Python environment of the checkout: `.venv`, with server, engine and development tools. */
 
 import { spawnSync } from "node:child_process";
-import { existsSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import path from "node:path";
 import { installPackages, isDebian } from "./debian.mjs";
 import { unlessUnchanged } from "./stamps.mjs";
@@ -22,12 +22,10 @@ export function tool(name) {
 
 /** @returns {Promise<string | undefined>} */
 export function pythonEnvironment() {
-  return unlessUnchanged(
-    path.join(folder, "irene-stamp"),
-    ["pyproject.toml", "constraints.txt"],
-    install,
-    [root, String(existsSync(python))],
-  );
+  const stamp = path.join(folder, "irene-stamp");
+  // The interpreter that it was made from may be gone since.
+  if (!works(python)) rmSync(stamp, { force: true });
+  return unlessUnchanged(stamp, ["pyproject.toml", "constraints.txt"], install, [root]);
 }
 
 async function install() {
