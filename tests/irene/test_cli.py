@@ -21,6 +21,7 @@ from irene.errors import DeviceError
 
 ROOT = Path(__file__).parents[2]
 GPT = str(ROOT / "examples" / "gpt.py")
+LONE = str(ROOT / "tests" / "fixtures" / "lone_model.py")
 CONVNET = str(ROOT / "examples" / "convnet.py")
 SCHEMA = json.loads((ROOT / "docs" / "estimate.schema.json").read_text("utf-8"))
 DEVICE = ("--device", "A100-SXM4-80GB", "--python", sys.executable)
@@ -100,7 +101,7 @@ def test_an_option_that_loses_is_reported(
     status, out, err = run(capsys, "estimate", str(file), *DEVICE, "--json")
     assert status == FINE
     assert json.loads(out)["device"]["id"] == "T4"
-    assert "--device A100-SXM4-80GB is not used: pyproject.toml, line 2" in err
+    assert "option --device (A100-SXM4-80GB) does not count: pyproject.toml, line 2" in err
 
 
 def test_a_config_folder_alone_is_enough(
@@ -186,7 +187,7 @@ def test_doctor_says_what_each_missing_part_would_bring(
         (["estimate"], USAGE, "FILE"),
         (["estimate", "--hf-config", "nowhere"], USAGE, "config.json"),
         (["estimate", GPT, "--python", "nowhere"], USAGE, "nowhere"),
-        (["estimate", f"{GPT}:Attention", *DEVICE], REFUSED, "What to do"),
+        (["estimate", f"{LONE}:Lone", *DEVICE], REFUSED, "What to do"),
         (["estimate", __file__, *DEVICE], REFUSED, "no class"),
         (["bogus"], USAGE, "bogus"),
     ],
@@ -239,3 +240,11 @@ def test_estimate_in_python_returns_the_tree_and_prints_well() -> None:
 def test_an_unknown_device_in_python_names_the_nearest() -> None:
     with pytest.raises(DeviceError, match="nearest are"):
         irene.estimate(nn.Linear(2, 2), torch.zeros(1, 2), device="A1OO")
+
+
+def test_a_class_that_is_not_built_alone_is_shown_as_its_model_contains_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    status, out, _ = run(capsys, "estimate", f"{GPT}:Attention", *DEVICE)
+    assert status == FINE
+    assert out.startswith("Attention")
