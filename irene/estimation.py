@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from irene.cache import ProfileStore, profile_key
@@ -227,7 +227,9 @@ class Estimator:
         if self._store is None:
             return {}
         try:
-            return self._store.profiles(profile_key(build, trace))
+            found = self._store.profiles(profile_key(build, trace))
+            # Equal keys are equal trees but for their lines, which comments move.
+            return {device_id: replace(it, trace=trace) for device_id, it in found.items()}
         except CacheError as err:
             _log.warning("%s", err)
             return {}
