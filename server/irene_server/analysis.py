@@ -38,7 +38,7 @@ class Snapshot:
     """A document at one moment."""
 
     uri: str
-    path: str  # "" for a document that is no file
+    path: str  # absolute; a made-up one for a document that is no file
     text: str
     version: int
 
@@ -92,6 +92,7 @@ class View:
     version: int
     annotations: Annotations | None  # None: nothing is known yet
     state: State
+    is_reading: bool  # an estimate runs at this moment
     device: str | None
 
 
@@ -108,6 +109,7 @@ class _Open:
     device: str | None = None
     is_complete: bool = False  # `values` are final ones, not those of an unfinished estimate
     state: State = "pending"
+    is_reading: bool = False
     took_s: float = 0.0
     task: asyncio.Task[None] | None = None
     known: asyncio.Event = field(default_factory=asyncio.Event)
@@ -154,12 +156,15 @@ class Analysis:
             self._cancel(document)
             document.known.set()
 
-    def again(self, uris: Iterable[str] | None = None) -> None:
-        """Estimates documents anew, all by default: a setting or the interpreter changed."""
+    def again(self, uris: Iterable[str] | None = None, delay_s: float = 0.0) -> None:
+        """Estimates documents anew, all by default: something that they depend on changed.
+
+        What changes many times within `delay_s` leads to one estimate.
+        """
         for uri in list(self._open) if uris is None else uris:
             if uri in self._open:
                 self._open[uri].state = "pending"
-                self._start(self._open[uri], delay_s=0.0)
+                self._start(self._open[uri], delay_s)
 
     def text(self, uri: str) -> Text | None:
         """The latest text of an open document."""
@@ -178,7 +183,15 @@ class Analysis:
             return None
         values = document.values
         placed = values and shifted(values, document.origins)
-        return View(uri, document.text, document.version, placed, document.state, document.device)
+        return View(
+            uri=uri,
+            text=document.text,
+            version=document.version,
+            annotations=placed,
+            state=document.state,
+            is_reading=document.is_reading,
+            device=document.device,
+        )
 
     async def first_view(self, uri: str) -> View | None:
         """As `view`, but waits until the classes of a document just opened are known."""
@@ -241,12 +254,17 @@ class Analysis:
         def publish(annotations: Annotations) -> None:
             self._show(document, Reading(annotations, is_whole=False), "pending")
 
+        document.is_reading = True
         try:
             reading = await self._estimate(
                 _snapshot(document), None if document.is_complete else publish
             )
         except Exception:  # the request rim: one document's fault must not end the server
             log.exception("The estimate of %s failed", document.uri)
+            reading = None
+        finally:
+            document.is_reading = False
+        if reading is None:
             self._end(document, "failed")
             return True
         document.took_s = self._clock.now_s() - started_s

@@ -268,8 +268,9 @@ async def test_a_slow_estimate_marks_old_values_stale() -> None:
     n_changes = len(bench.changes)
     await bench.clock.advance(1.0)
     assert (bench.view.state, len(bench.changes)) == ("stale", n_changes + 1)
+    assert bench.view.is_reading
     await bench.clock.advance(4.0)
-    assert bench.view.state == "fresh"
+    assert (bench.view.state, bench.view.is_reading) == ("fresh", False)
     await bench.close()
 
 
@@ -313,6 +314,18 @@ async def test_documents_are_independent() -> None:
     bench.analysis.again()
     await settle()
     assert len(bench.estimator.texts) == 4
+    await bench.close()
+
+
+async def test_many_changes_of_files_are_one_estimate() -> None:
+    """A checkout tells of each file; the documents are read once, when it is over."""
+    bench = Bench()
+    await bench.open()
+    for _ in range(50):
+        bench.analysis.again(delay_s=0.5)
+        await bench.clock.advance(0.1)
+    await bench.clock.advance(0.5)
+    assert len(bench.estimator.texts) == 2
     await bench.close()
 
 

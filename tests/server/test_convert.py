@@ -61,7 +61,7 @@ ANNOTATIONS = Annotations(
     ),
     summary="Net 31.0 mJ",
 )
-VIEW = View(URI, text_of(CONTENT), 3, ANNOTATIONS, "fresh", "A100")
+VIEW = View(URI, text_of(CONTENT), 3, ANNOTATIONS, "fresh", is_reading=False, device="A100")
 
 
 @pytest.mark.parametrize(("encoding", "units"), [("utf-8", 34), ("utf-16", 31), ("utf-32", 30)])

@@ -15,7 +15,7 @@ from irene.errors import IreneError, ProtocolError
 from irene_server import convert, messages
 from irene_server.app.client import abilities
 from irene_server.app.dialect import quietly
-from irene_server.app.server import EnergyServer, path_of
+from irene_server.app.server import EnergyServer
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ async def shutdown(ls: EnergyServer, _params: None) -> None:
 def did_open(ls: EnergyServer, params: types.DidOpenTextDocumentParams) -> None:
     document = params.text_document
     if document.language_id == LANGUAGE:
-        ls.analysis.open(document.uri, path_of(document.uri), document.text, document.version)
+        ls.open(document)
 
 
 @server.feature(types.TEXT_DOCUMENT_DID_CHANGE)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lsprotocol import types
 from pygls.lsp.server import LanguageServer
 from pygls.uris import to_fs_path
 from pygls.workspace import PositionCodec
@@ -23,6 +27,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NAME = "irene-server"
+FILES_SETTLE_S = 0.5
+"""A checkout or an install changes many files, one after another."""
+
 _STATUS_STATES: dict[State, messages.StatusState] = {
     "pending": "working",
     "fresh": "ready",
@@ -90,6 +97,10 @@ class EnergyServer(LanguageServer):
         """An open document, of those that a person can ask about."""
         return None if uri is None else self.analysis.snapshot(uri)
 
+    def open(self, document: types.TextDocumentItem) -> None:
+        path = to_fs_path(document.uri) or _path_beside(document.uri, self.folders)
+        self.analysis.open(document.uri, path, document.text, document.version)
+
     def close(self, uri: str) -> None:
         self.analysis.close(uri)
         self.session.close(uri)
@@ -104,7 +115,8 @@ class EnergyServer(LanguageServer):
     def files_changed(self, except_for: str | None) -> None:
         """What was built may have imported the files that changed on disk."""
         self.session.benches.forget()
-        self.analysis.again(it for it in self.analysis.uris if it != except_for)
+        others = [it for it in self.analysis.uris if it != except_for]
+        self.analysis.again(others, FILES_SETTLE_S)
 
     async def profile(self, uri: str, class_name: str | None) -> ProfileAnswer:
         """Profiles a model with a progress bar that can cancel it, then shows its values.
@@ -129,16 +141,21 @@ class EnergyServer(LanguageServer):
         log.error("%s: %s", source.__name__, error)
 
 
-def path_of(uri: str) -> str:
-    """The path of a `file:` document; "" for one that is no file."""
-    return to_fs_path(uri) or ""
+def _path_beside(uri: str, folders: Sequence[str]) -> str:
+    """A path for a document that is no file: it imports what its first folder has.
+
+    The name is made of the whole URI, so that it is that of no file there.
+    """
+    folder = Path(folders[0]) if folders else Path.home() / "untitled"
+    name = re.sub(r"\W+", "_", uri).strip("_") or "untitled"
+    return str(folder / f"{name}.py")
 
 
 def _status(view: View) -> messages.StatusParams:
     annotations = view.annotations
     return messages.StatusParams(
         uri=view.uri,
-        state=_STATUS_STATES[view.state],
+        state="working" if view.is_reading else _STATUS_STATES[view.state],
         text=annotations.summary if annotations else "",
         device=view.device,
         tooltip=annotations.classes[0].text if annotations and annotations.classes else "",
