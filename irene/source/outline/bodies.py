@@ -18,6 +18,16 @@ _ADDING = frozenset({"append", "extend", "insert", "add_module", "register_modul
 _REGISTERING = frozenset({"add_module", "register_module"})
 _TRANSPARENT = frozenset({"reversed", "list", "tuple", "iter", "sorted"})
 _VIEWS = frozenset({"items", "values", "children", "modules", "named_children"})
+_NOT_RUNNING = (
+    _ADDING
+    | _VIEWS
+    | {
+        *("parameters", "named_parameters", "named_modules", "buffers", "state_dict", "keys"),
+        *("load_state_dict", "train", "eval", "to", "apply", "requires_grad_", "zero_grad"),
+    }
+)
+"""Methods that every module has and that do not run it."""
+
 _ASKING = frozenset({"isinstance", "issubclass", "super", "type", "hasattr", "cast"})
 _MAX_SITES = 64  # kept for one local name, which `x = f(x)` would let grow without end
 
@@ -200,7 +210,7 @@ class _Reading:
             self._mention(name, call)
             self._add(name, call)
         path = self._path(call.func)
-        if path and name != "self.add_module":
+        if path and path.rpartition(".")[2] not in _NOT_RUNNING:
             self._use(path.removesuffix(".forward"), call.func)
 
     def _mention(self, name: str, call: cst.Call) -> None:

@@ -21,7 +21,7 @@ from irene.source.outline.facts import (
     read_header,
     read_part,
 )
-from irene.source.outline.scanning import LogicalLine, Source, Statement, statements
+from irene.source.outline.scanning import LogicalLine, Source, Statement, scan, statements
 from irene.source.outline.syntax import nests_harmlessly
 
 _MAX_LEVELS = 30  # of blocks inside blocks; Python allows 100, recursion here must end
@@ -199,6 +199,8 @@ class _Reader:
         for row in range(statement.first + 1, last + 1):
             text = self.source.lines[row]
             if not text.startswith(indentation) or text[len(indentation) :][:1].strip() == "":
+                continue
+            if self._harm(scan(text).logical, text):
                 continue
             part = read_part(f"{text}\n", indented=bool(indentation), self_name=self_name)
             if isinstance(part, Body):

@@ -22,11 +22,14 @@ from irene.source.outline.scanning import LogicalLine
 MAX_DEPTH = 60
 """Of brackets; libcst overran an 8 MB stack at 1,000 of them, people write a dozen."""
 
+MAX_PATTERN_DEPTH = 6
+"""Of brackets in a pattern of `match`; libcst needs 4 times longer for each further one."""
+
 MAX_CHAIN = 200
 """Of operators without a comma between them, of clauses of one `if`, of joined strings."""
 
-MAX_LEVELS = 90
-"""Of blocks inside blocks; Python allows 100."""
+MAX_LEVELS = 20
+"""Of blocks inside blocks; 45 of them overran a stack of 1 MB, people write half a dozen."""
 
 _CHAINING = re.compile(
     r"[-+*/%@&|^~<>.=:,;()\[\]{}]|''|\b(?:not|and|or|if|else|lambda|await|yield|for|in|is)\b"
@@ -107,7 +110,7 @@ class Piece:
 def nests_harmlessly(lines: Sequence[LogicalLine], text: str) -> bool:
     """Whether `text`, made of `lines`, can be parsed without overrunning the stack."""
     clauses = sum(line.keyword in ("elif", "except", "@") for line in lines)
-    if clauses > MAX_CHAIN or any(line.depth > MAX_DEPTH for line in lines):
+    if clauses > MAX_CHAIN or any(line.depth > _max_depth(line) for line in lines):
         return False
     long_lines = [line for line in lines if line.n_characters > MAX_CHAIN]
     rows = text.split("\n") if long_lines else []
@@ -115,6 +118,10 @@ def nests_harmlessly(lines: Sequence[LogicalLine], text: str) -> bool:
         _longest_chain("\n".join(rows[line.first - lines[0].first :][: line.n_rows])) <= MAX_CHAIN
         for line in long_lines
     )
+
+
+def _max_depth(line: LogicalLine) -> int:
+    return MAX_PATTERN_DEPTH if line.keyword == "case" else MAX_DEPTH
 
 
 def _n_levels(lines: Sequence[LogicalLine]) -> int:
@@ -139,7 +146,7 @@ def _longest_chain(code: str) -> int:
     def hide(match: re.Match[str]) -> str:
         nonlocal in_strings
         if "f" in (match["prefix"] or "").lower():
-            in_strings += len(re.findall(r"[(\[{]", match.group()))
+            in_strings = max(in_strings, _depth(match.group()))
         return "" if match.group()[0] == "#" else "''"
 
     chains, longest, binders = [0], 0, 0
@@ -151,10 +158,21 @@ def _longest_chain(code: str) -> int:
         else:
             chains[-1] += 1
             binders += symbol in ("lambda", "for")
-            longest = max(longest, sum(chains[-MAX_DEPTH:]))
+            longest = max(longest, sum(chains))
             if symbol in _OPENING:
                 chains.append(0)
-    return max(longest, binders, in_strings)
+        if len(chains) > MAX_DEPTH or longest > MAX_CHAIN:
+            return MAX_CHAIN + 1
+    return max(longest, binders, MAX_CHAIN + 1 if in_strings > MAX_DEPTH else 0)
+
+
+def _depth(code: str) -> int:
+    """How deep the brackets of an f-string nest."""
+    depth = deepest = 0
+    for bracket in re.findall(r"[()\[\]{}]", code):
+        depth += 1 if bracket in _OPENING else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def walk(node: cst.CSTNode, *, nested: bool = True) -> Iterator[cst.CSTNode]:
