@@ -22,8 +22,12 @@ from irene.source.outline.facts import (
     read_part,
 )
 from irene.source.outline.scanning import LogicalLine, Source, Statement, scan, statements
-from irene.source.outline.syntax import nests_harmlessly
+from irene.source.outline.syntax import nests_harmlessly, python_problem
 
+_MODEL_WORDS = re.compile(
+    r"torch|transformers|lightning|diffusers|timm|\bnn\b|PreTrainedModel|Module\b|Layer\b"
+)
+_TOO_DEEP = "this statement nests too deeply to be read"
 _MAX_LEVELS = 30  # of blocks inside blocks; Python allows 100, recursion here must end
 _CLASS_NAME = re.compile(r"class[ \t]+([^\W\d]\w*)")
 _FUNCTION_NAME = re.compile(r"(?:async[ \t]+)?def[ \t]+([^\W\d]\w*)")
@@ -66,10 +70,17 @@ class RawFile:
 
 
 def read(source: Source) -> RawFile:
-    """The raw facts of all statements of a file."""
-    reader = _Reader(source, RawFile())
+    """The raw facts of all statements of a file.
+
+    A file without a word of torch has no modules: of it only classes and imports are read.
+    """
+    has_modules = any(_MODEL_WORDS.search(line) for line in source.lines)
+    reader = _Reader(source, RawFile(), has_modules)
     block = statements(source.logical)
-    reader.check_indentation(block, expected=0)
+    if has_modules:
+        reader.check_indentation(block, expected=0)
+    else:
+        reader.check_syntax(block)
     for statement in block:
         reader.read_top(statement, "", 0)
     reader.file.problems.sort(key=lambda problem: (problem.line, problem.column))
@@ -80,11 +91,15 @@ def read(source: Source) -> RawFile:
 class _Reader:
     source: Source
     file: RawFile
+    has_modules: bool
 
     def read_top(self, statement: Statement, prefix: str, level: int) -> None:
         """A statement outside classes; `prefix` is what qualified names below it start with."""
         if statement.keyword == "class":
             self.read_class(statement, prefix, level)
+            return
+        if not self.has_modules and statement.keyword not in ("import", "from"):
+            self._nested_classes(statement, _inner_prefix(prefix, statement, self.source), level)
             return
         facts = self._facts(statement)
         self.file.imports.extend(facts.imports)
@@ -118,7 +133,8 @@ class _Reader:
         if level >= _MAX_LEVELS:
             return
         block = statements(statement.body)
-        self.check_indentation(block, expected=block[0].indent if block else 0)
+        if self.has_modules:
+            self.check_indentation(block, expected=block[0].indent if block else 0)
         for member in block:
             if member.keyword == "class":
                 self.read_class(member, f"{raw.name}.", level + 1)
@@ -132,7 +148,21 @@ class _Reader:
                 line = statement.lines[0]
                 self.file.problems.append(Problem(message, line.first + 1, line.column))
 
+    def check_syntax(self, block: Sequence[Statement]) -> None:
+        """The first problem of a file whose statements are not read one by one."""
+        for statement in block:
+            text = self._text(statement.first, statement.last)
+            if not nests_harmlessly(statement.lines, text):
+                self._report(Problem(_TOO_DEEP, 1, statement.lines[0].column), statement)
+                return
+        problem = python_problem(self._text(0, len(self.source.lines)))
+        if problem is not None:
+            self._add(problem, 0)
+
     def _member(self, member: Statement, raw: RawClass, level: int) -> None:
+        if not self.has_modules:
+            self._nested_classes(member, _inner_prefix(f"{raw.name}.", member, self.source), level)
+            return
         facts = self._facts(member)
         self.file.imports.extend(facts.imports)
         raw.variables.extend(facts.variables)
@@ -223,7 +253,7 @@ class _Reader:
         if len(text) > _MAX_CHARACTERS:
             return Problem("this statement is too long to be read", 1, lines[0].column)
         if not nests_harmlessly(lines, text):
-            return Problem("this statement nests too deeply to be read", 1, lines[0].column)
+            return Problem(_TOO_DEEP, 1, lines[0].column)
         return None
 
     def _header(self, statement: Statement) -> HeaderFacts | None:
@@ -271,7 +301,11 @@ class _Reader:
         return self.source.text(first, last)
 
     def _report(self, problem: Problem, statement: Statement) -> None:
-        line = min(problem.line + statement.first, len(self.source.lines))
+        self._add(problem, statement.first)
+
+    def _add(self, problem: Problem, n_lines_down: int) -> None:
+        """Python names the end of a text by a line behind it: kept inside."""
+        line = min(problem.line + n_lines_down, len(self.source.lines))
         column = min(problem.column, len(self.source.lines[line - 1]))
         self.file.problems.append(Problem(problem.message, line, column))
 

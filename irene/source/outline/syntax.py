@@ -16,7 +16,7 @@ from functools import cache
 import libcst as cst
 from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
 
-from irene.source.outline.declarations import Span
+from irene.source.outline.declarations import Problem, Span
 from irene.source.outline.scanning import LogicalLine
 
 MAX_DEPTH = 60
@@ -175,6 +175,19 @@ def _depth(code: str) -> int:
     return deepest
 
 
+def python_problem(text: str) -> Problem | None:
+    """Python's own words for what is wrong: libcst's name tokens that people do not know."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(text)
+    except SyntaxError as err:
+        return Problem(err.msg, err.lineno or 1, max((err.offset or 1) - 1, 0))
+    except (ValueError, RecursionError, MemoryError):
+        return Problem("this text is not Python", 1, 0)
+    return None
+
+
 def walk(node: cst.CSTNode, *, nested: bool = True) -> Iterator[cst.CSTNode]:
     """`node` and what is below it, in order of the text; annotations and classes left out.
 
@@ -233,14 +246,7 @@ def _field_names(kind: type[cst.CSTNode]) -> tuple[str, ...]:
 
 
 def _why(whole: str, line_offset: int) -> UnreadableError:
-    """Python's own words for what is wrong: libcst's name tokens that people do not know."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ast.parse(whole)
-    except SyntaxError as err:
-        line = max((err.lineno or 1) + line_offset, 1)
-        return UnreadableError(err.msg, line, max((err.offset or 1) - 1, 0))
-    except (ValueError, RecursionError, MemoryError):
-        return UnreadableError("this text is not Python", 1, 0)
-    return UnreadableError("this statement is newer than the parser knows", 1, 0)
+    problem = python_problem(whole)
+    if problem is None:
+        return UnreadableError("this statement is newer than the parser knows", 1, 0)
+    return UnreadableError(problem.message, max(problem.line + line_offset, 1), problem.column)
