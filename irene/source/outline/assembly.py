@@ -34,7 +34,8 @@ class _Meaning:
     def __init__(self, raw: RawFile) -> None:
         self.names = Names(raw)
         self.functions = {it.name: it for it in raw.functions}
-        self.submodules = {it.name: tuple(self._submodules(it)) for it in raw.classes}
+        # By identity: a file may define a name twice.
+        self.submodules = {id(it): tuple(self._submodules(it)) for it in raw.classes}
 
     def outline(self, raw: RawClass) -> ClassOutline:
         return ClassOutline(
@@ -50,7 +51,7 @@ class _Meaning:
             ),
             init=_function(raw, "__init__"),
             forward=_function(raw, "forward"),
-            submodules=self.submodules[raw.name],
+            submodules=self.submodules[id(raw)],
             submodule_calls=tuple(self._uses(raw)),
             instantiates=tuple(self._instantiates(raw)),
         )
@@ -147,7 +148,7 @@ class _Meaning:
 
     def _uses(self, raw: RawClass) -> Iterator[SubmoduleCall]:
         attributes = {
-            it.attribute for owner in self._lineage(raw) for it in self.submodules[owner.name]
+            it.attribute for owner in self._lineage(raw) for it in self.submodules[id(owner)]
         }
         for method in self._running(raw):
             for use in method.facts.body.uses:

@@ -185,7 +185,9 @@ class _Reader:
 
     def _broken_method(self, member: Statement, raw: RawClass, problem: Problem) -> None:
         """Reads what parses of a method: its header alone, each statement alone."""
-        facts = read_facts(self._with_body(member), indented=member.indent > 0)
+        harm = self._harm_of_header(member)
+        header = self._with_body(member)
+        facts = Facts(problem=harm) if harm else read_facts(header, indented=member.indent > 0)
         n_problems = len(self.file.problems)
         if facts.functions:
             function = facts.functions[0]
@@ -256,12 +258,16 @@ class _Reader:
             return Problem(_TOO_DEEP, 1, lines[0].column)
         return None
 
+    def _harm_of_header(self, statement: Statement) -> Problem | None:
+        head = statement.head
+        lines = tuple(line for line in statement.lines if line.first <= head.first)
+        return self._harm(lines, self._text(statement.first, head.last))
+
     def _header(self, statement: Statement) -> HeaderFacts | None:
         """Read from the header alone; half-typed ones give their name at least."""
         head, indented = statement.head, statement.indent > 0
         text = self._text(statement.first, head.last)
-        lines = tuple(line for line in statement.lines if line.first <= head.first)
-        facts: HeaderFacts | Problem | None = self._harm(lines, text)
+        facts: HeaderFacts | Problem | None = self._harm_of_header(statement)
         if facts is None:
             facts = read_header(self._with_body(statement), indented=indented)
             if isinstance(facts, Problem):  # `class A: pass` has its body in its header

@@ -31,6 +31,8 @@ MAX_CHAIN = 200
 MAX_LEVELS = 20
 """Of blocks inside blocks; 45 of them overran a stack of 1 MB, people write half a dozen."""
 
+_SHORT_LINE = 100  # characters, which cannot nest to any harm
+
 _CHAINING = re.compile(
     r"[-+*/%@&|^~<>.=:,;()\[\]{}]|''|\b(?:not|and|or|if|else|lambda|await|yield|for|in|is)\b"
 )
@@ -112,7 +114,7 @@ def nests_harmlessly(lines: Sequence[LogicalLine], text: str) -> bool:
     clauses = sum(line.keyword in ("elif", "except", "@") for line in lines)
     if clauses > MAX_CHAIN or any(line.depth > _max_depth(line) for line in lines):
         return False
-    long_lines = [line for line in lines if line.n_characters > MAX_CHAIN]
+    long_lines = [line for line in lines if line.n_characters > _SHORT_LINE]
     rows = text.split("\n") if long_lines else []
     return _n_levels(lines) <= MAX_LEVELS and all(
         _longest_chain("\n".join(rows[line.first - lines[0].first :][: line.n_rows])) <= MAX_CHAIN

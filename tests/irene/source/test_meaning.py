@@ -268,3 +268,9 @@ def test_a_file_without_torch_gives_its_classes_imports_and_first_problem() -> N
     ]
     assert found.imports == (("os", "os"),)
     assert [(it.message, it.line) for it in problems] == [("'(' was never closed", 6)]
+
+
+def test_a_name_that_is_defined_twice_has_two_outlines() -> None:
+    text = "class A(nn.Module):\n    def __init__(self): self.{0} = nn.ReLU()\n"
+    found = read(text.format("a") + text.format("b")).classes
+    assert [[it.attribute for it in one.submodules] for one in found] == [["a"], ["b"]]

@@ -93,6 +93,13 @@ HOSTILE = {
     "decorators": lambda n: "@a\n" * n + "def f(): pass\n",
     "blocks": lambda n: "".join(" " * i + "if a:\n" for i in range(min(n, 500))),
     "functions": lambda n: "".join(" " * i + "def a():\n" for i in range(min(n, 500))),
+    "brackets in a header": lambda n: (
+        "class A:\n def f(self, a: " + "(" * n + "\n , b):\n  x\n def g(self): pass\n"
+    ),
+    "brackets in bases": lambda n: "class A(" + "(" * n + ":\n def g(self): pass\n",
+    "brackets behind a bracket": lambda n: (
+        "class A:\n def f(self):\n  x = f(\n  y = " + "(" * n + "\n def g(self): pass\n"
+    ),
     "elements": lambda n: "x = [" + "1, " * n + "]",
     "assignments": lambda n: "x = " * n + "1",
     "lines in a bracket": lambda n: "class A:\n def f(self):\n  x = (\n" + "  y,\n" * n,
