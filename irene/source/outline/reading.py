@@ -256,6 +256,8 @@ class _Reader:
             return Problem("this statement is too long to be read", 1, lines[0].column)
         if not nests_harmlessly(lines, text):
             return Problem(_TOO_DEEP, 1, lines[0].column)
+        if any(line.keyword == "\\" for line in lines):  # libcst misplaces what follows
+            return Problem("a statement that starts with a backslash is not read", 1, 0)
         return None
 
     def _harm_of_header(self, statement: Statement) -> Problem | None:

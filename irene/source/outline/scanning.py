@@ -23,7 +23,7 @@ _STRING_END = {
     "'''": re.compile(r"\\[\s\S]|'''"),
     '"""': re.compile(r'\\[\s\S]|"""'),
 }
-_WORD = re.compile(r"@|async\s+def\b|[^\W\d]\w*")
+_WORD = re.compile(r"[@\\]|async\s+def\b|[^\W\d]\w*")
 _INDENT = re.compile(r"[ \t\f]*")
 # Reserved words that begin statements and stand nowhere inside an expression: a line that
 # starts with one cannot continue a bracket, so there the bracket is known to be unclosed.
@@ -48,7 +48,7 @@ class LogicalLine:
     column: int  # of its first character
     end_column: int  # after its last character on `last`, comment left out
     indent: int  # column with tabs expanded to 8: what Python compares
-    keyword: str  # its first word, "@" for a decorator; "" where it is neither
+    keyword: str  # its first word, "@" for a decorator, a backslash; "" for anything else
     depth: int  # of its brackets
     n_characters: int
 

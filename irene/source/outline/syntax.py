@@ -105,7 +105,7 @@ class Piece:
         wrapper = MetadataWrapper(self.module, unsafe_skip_copy=True)
         try:
             return dict(wrapper.resolve(PositionProvider))
-        except RecursionError as err:
+        except (RecursionError, KeyError) as err:  # libcst may hide the first behind the second
             raise UnreadableError("this statement nests too deeply to be read", 1, 0) from err
 
 
@@ -143,16 +143,8 @@ def _longest_chain(code: str) -> int:
 
     A comma ends a chain of its own bracket, but not one of `lambda a, b:` or `for a, b in`.
     """
-    in_strings = 0
-
-    def hide(match: re.Match[str]) -> str:
-        nonlocal in_strings
-        if "f" in (match["prefix"] or "").lower():
-            in_strings = max(in_strings, _depth(match.group()))
-        return "" if match.group()[0] == "#" else "''"
-
     chains, longest, binders = [0], 0, 0
-    for symbol in _CHAINING.findall(_OPAQUE.sub(hide, code)):
+    for symbol in _CHAINING.findall(_OPAQUE.sub(_without_text, code)):
         if symbol in _CLOSING:
             del chains[max(len(chains) - 1, 1) :]
         elif symbol in ",;":
@@ -165,16 +157,17 @@ def _longest_chain(code: str) -> int:
                 chains.append(0)
         if len(chains) > MAX_DEPTH or longest > MAX_CHAIN:
             return MAX_CHAIN + 1
-    return max(longest, binders, MAX_CHAIN + 1 if in_strings > MAX_DEPTH else 0)
+    return max(longest, binders)
 
 
-def _depth(code: str) -> int:
-    """How deep the brackets of an f-string nest."""
-    depth = deepest = 0
-    for bracket in re.findall(r"[()\[\]{}]", code):
-        depth += 1 if bracket in _OPENING else -1
-        deepest = max(deepest, depth)
-    return deepest
+def _without_text(opaque: re.Match[str]) -> str:
+    """What of a string or comment is code: the replacement fields of an f-string."""
+    written = opaque.group()
+    if written[0] == "#":
+        return ""
+    if "f" not in (opaque["prefix"] or "").lower():
+        return "''"
+    return ",".join(("''", *re.findall(r"\{[^{}]*|\}", written)))
 
 
 def python_problem(text: str) -> Problem | None:

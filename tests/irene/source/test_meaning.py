@@ -274,3 +274,18 @@ def test_a_name_that_is_defined_twice_has_two_outlines() -> None:
     text = "class A(nn.Module):\n    def __init__(self): self.{0} = nn.ReLU()\n"
     found = read(text.format("a") + text.format("b")).classes
     assert [[it.attribute for it in one.submodules] for one in found] == [["a"], ["b"]]
+
+
+def test_a_statement_behind_a_lone_backslash_is_placed_where_it_stands() -> None:
+    """The parser would place it, and what follows, a line too high."""
+    text = (
+        f"{START}class A(nn.Module):\n    def __init__(self):\n        self.a = nn.ReLU()\n"
+        "        \\\n        self.b = nn.ReLU()\n        self.c = nn.ReLU()\n"
+    )
+    found, problems = outline(text)
+    assert [(it.attribute, it.span.start_line) for it in found.classes[0].submodules] == [
+        ("a", 7),
+        ("b", 9),
+        ("c", 10),
+    ]
+    assert [it.line for it in problems] == [8]

@@ -88,6 +88,7 @@ HOSTILE = {
     "joined strings": lambda n: "'a' " * n,
     "brackets in an f-string": lambda n: "f'{" + "(" * n + ")" * n + "}'",
     "brackets in an open f-string": lambda n: 'f"""{' + "(" * n,
+    "attributes in an f-string": lambda n: "f'{a" + ".b" * n + "}'",
     "patterns": lambda n: "match x:\n case " + "[a|" * n,
     "clauses": lambda n: "if a:\n pass\n" + "elif b:\n pass\n" * n,
     "decorators": lambda n: "@a\n" * n + "def f(): pass\n",
