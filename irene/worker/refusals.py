@@ -27,7 +27,7 @@ def refuse(
 
 def describe(error: BaseException) -> str:
     """`ValueError: d_model must be even`, cut where user code wrote a novel."""
-    text = "".join(traceback.format_exception_only(type(error), error)).strip()
+    text = " ".join("".join(traceback.format_exception_only(type(error), error)).split())
     if len(text) > _LONGEST_MESSAGE:
         text = text[:_LONGEST_MESSAGE] + " ..."
     return text

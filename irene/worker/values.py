@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-_MOST_ELEMENTS = 1 << 17
+_MOST_ELEMENTS = 1 << 20
 _MOST_ELEMENTS_IN_ALL = 1 << 25
 
 

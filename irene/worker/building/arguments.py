@@ -70,7 +70,7 @@ def config_from_folder(folder: str, config_class: type | None) -> object:
         raise refuse(
             "arguments",
             f"Transformers cannot read {folder}/config.json: {describe(err)}",
-            advice="Check its model_type; a newer Transformers may know it.",
+            advice="Check the file and its model_type; a newer Transformers may know it.",
         ) from err
 
 

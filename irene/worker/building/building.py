@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import sys
@@ -22,6 +23,7 @@ from irene.worker.building.construction import Constructed, construct
 from irene.worker.frames import UserCode
 from irene.worker.inputs import Inputs, find_inputs
 from irene.worker.loading import load, module_class, users_imports
+from irene.worker.meta import stay_on_meta
 from irene.worker.protocol import BuildSpec
 from irene.worker.refusals import Refused, describe, refuse
 from irene.worker.values import KnownValues
@@ -73,6 +75,7 @@ def build(spec: BuildSpec, *, on_meta: bool) -> BuiltModel:
         attention = _Attention(spec.attention)
         made = construct(lambda: call.make(attention), spec.dtype, user_code, on_meta=on_meta)
         planned = find_inputs(made.model, spec)
+        _initialise_lazy_layers(made, planned, on_meta=on_meta)
         return _built(made, call.text, planned, user_code, (*assumptions, *attention.assumptions))
 
 
@@ -85,6 +88,22 @@ def _require_torch() -> None:
             f"{sys.executable} cannot import torch: {err}.",
             advice="Install torch there, or select the interpreter that has it.",
         ) from err
+
+
+def _initialise_lazy_layers(made: Constructed, planned: Inputs, *, on_meta: bool) -> None:
+    """Layers that learn their sizes from a first call get one; what it raises comes again later."""
+    import torch
+    from torch.nn.parameter import is_lazy
+
+    if not any(is_lazy(it) for it in (*made.model.parameters(), *made.model.buffers())):
+        return
+    args, kwargs = (
+        planned.on_meta(made.values) if on_meta else planned.for_real(made.model, "cpu", 0)
+    )
+    mode = stay_on_meta(made.values) if on_meta else contextlib.nullcontext()
+    # Not in inference mode: parameters cannot take its tensors.
+    with torch.no_grad(), mode, contextlib.suppress(Exception):
+        made.model(*args, **kwargs)
 
 
 def _built(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from irene.tree import Assumption, Location
 from irene.worker.frames import UserCode
-from irene.worker.meta import ValueQuestion, stay_on_meta
+from irene.worker.meta import as_if_cuda_were_here, asks_for_values, stay_on_meta
 from irene.worker.refusals import Refused, describe, line_in, place_of, refuse
 from irene.worker.values import KnownValues
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import torch
 
 _LARGEST_REAL_BYTES = 1 << 30
-_NO_VALUE = ("meta tensor", "meta device", "data-dependent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +41,40 @@ def construct(
     """
     if not on_meta:
         return _make(make, dtype, user_code, contextlib.nullcontext(), KnownValues())
-    import torch
-
     values = KnownValues()
     try:
-        with torch.device("meta"):
+        with _on_meta(), as_if_cuda_were_here():
             return _make(make, dtype, user_code, stay_on_meta(values), values)
     except _NeedsValuesError as err:
         return _make_small(make, dtype, user_code, err)
+
+
+def _on_meta() -> contextlib.AbstractContextManager[object]:
+    """As `torch.device("meta")`, but sequences of numbers stay real: constructors read them.
+
+    `[x.item() for x in torch.linspace(0, rate, depth)]`, `torch.arange(n).tolist()`.
+    """
+    import torch
+    from torch.utils._device import DeviceContext
+
+    real: frozenset[Callable[..., object]] = frozenset(
+        (torch.arange, torch.linspace, torch.logspace, torch.tensor, torch.as_tensor)
+    )
+
+    class OnMeta(DeviceContext):
+        def __torch_function__(
+            self,
+            func: Callable[..., object],
+            types: object,
+            args: tuple[object, ...] = (),
+            kwargs: dict[str, object] | None = None,
+        ) -> object:
+            if func in real:
+                return func(*args, **(kwargs or {}))
+            return super().__torch_function__(func, types, args, kwargs)  # type: ignore[no-untyped-call] # of torch
+
+    mode: contextlib.AbstractContextManager[object] = OnMeta(torch.device("meta"))
+    return mode
 
 
 class _NeedsValuesError(Exception):
@@ -77,7 +102,7 @@ def _make(
         raise
     except Exception as err:
         refused = _constructor_raised(err, user_code)
-        if isinstance(err, ValueQuestion) or any(it in str(err) for it in _NO_VALUE):
+        if asks_for_values(err):
             raise _NeedsValuesError(refused) from err
         raise refused from err
     return Constructed(model, created, values, ())
@@ -203,6 +228,13 @@ _WRAPPERS = frozenset({"wrapper", "wrapped", "inner", "wrapped_init", "_wrapped"
 
 def _constructor_raised(error: Exception, user_code: UserCode) -> Refused:
     path = user_code.document
+    if isinstance(error, ImportError):
+        return refuse(
+            "missing-import",
+            f"Building the model fails at an import: {describe(error)}{place_of(error, path)}",
+            line=line_in(error, path),
+            advice=f"Install what is missing for {sys.executable}, or select another interpreter.",
+        )
     return refuse(
         "constructor",
         f"Building the model raised {describe(error)}{place_of(error, path)}",

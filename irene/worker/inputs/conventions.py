@@ -64,6 +64,9 @@ class Conventions:
         return Placeholder("int64", (self.batch, self._text_length("attention_mask")), "ones")
 
     def _audio(self) -> Placeholder:
+        bands, frames = self._size("num_mel_bins"), self._size("max_length")
+        if isinstance(bands, int) and isinstance(frames, int):  # spectrograms, as in AST
+            return Placeholder(self.dtype, (self.batch, frames, bands))
         self.assume(f"input_values: one second of audio, {_AUDIO_SAMPLES} samples")
         return Placeholder(self.dtype, (self.batch, _AUDIO_SAMPLES))
 

@@ -22,13 +22,18 @@ _IMAGE_SIZES = (224, 32, 28, 64, 96, 128, 256, 299, 384, 512)
 
 
 def from_first_layer(model: torch.nn.Module, name: str, conventions: Conventions) -> Inputs | None:
-    """Inputs for the only required parameter; None where no guess runs."""
+    """Inputs for the only required parameter; None where it reaches no known layer.
+
+    Where no guess runs the likeliest is returned: tracing it says why.
+    """
+    likeliest = None
     for placeholder, layer in _guesses(model, conventions):
         text = f"{name}: {placeholder}, from the first layer, {layer}"
         inputs = Inputs(kwargs={name: placeholder}, assumptions=(Assumption(text, None),))
         if _runs(model, inputs):
             return inputs
-    return None
+        likeliest = likeliest or inputs
+    return likeliest
 
 
 def _runs(model: torch.nn.Module, inputs: Inputs) -> bool:

@@ -10,14 +10,17 @@ meta decomposes them into.
 
 from __future__ import annotations
 
-from irene.worker.meta.dispatch import run_on_meta, stay_on_meta
-from irene.worker.meta.operators import NoMetaKernel, Operator, ValueQuestion
+from irene.worker.meta.dispatch import stay_on_meta
+from irene.worker.meta.operators import NoMetaKernel, Operator, ValueQuestion, asks_for_values
+from irene.worker.meta.running import as_if_cuda_were_here, run_on_meta
 from irene.worker.meta.tensors import tensors_in, to_meta
 
 __all__ = [
     "NoMetaKernel",
     "Operator",
     "ValueQuestion",
+    "as_if_cuda_were_here",
+    "asks_for_values",
     "run_on_meta",
     "stay_on_meta",
     "tensors_in",

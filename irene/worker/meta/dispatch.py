@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from functools import cache
-from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
+from irene.worker.meta.conventions import convention_here
 from irene.worker.meta.kernels import (
     AS_WRITTEN,
     LARGEST_REAL,
     WHOLE_ON_META,
     decompose,
     make_constant,
+    pack_on_meta,
     run_for_real,
     run_on_zeros,
 )
@@ -62,6 +61,9 @@ class Observer(Protocol):
     def guessed(self, operator: Operator, reason: str) -> None:
         """An operation without a shape rule went on with shapes from a run on zeros."""
 
+    def assumed(self, text: str) -> None:
+        """A question about values was answered by a convention."""
+
     def failed(
         self, operator: Operator, args: tuple[object, ...], kwargs: Mapping[str, object]
     ) -> None:
@@ -71,27 +73,6 @@ class Observer(Protocol):
 def stay_on_meta(values: KnownValues, observer: Observer | None = None) -> TorchDispatchMode:
     """The mode as a context manager; `observer` sees each operation after it ran."""
     return _mode_class()(_Meta(values, observer))
-
-
-def run_on_meta(
-    model: torch.nn.Module,
-    args: tuple[object, ...],
-    kwargs: Mapping[str, object],
-    values: KnownValues,
-    observer: Observer | None = None,
-) -> object:
-    """One forward pass of `model`, which may be real: its tensors are replaced meanwhile."""
-    import torch
-
-    replaced = _real_tensors(model)
-    if observer is not None:
-        for original, meta in replaced.values():
-            observer.replaced(original, meta)
-    stand_ins = {name: meta for name, (_, meta) in replaced.items()}
-    with torch.inference_mode(), stay_on_meta(values, observer), _eagerly():
-        if not stand_ins:
-            return model(*args, **kwargs)
-        return torch.func.functional_call(model, stand_ins, args, dict(kwargs), strict=False)
 
 
 @cache
@@ -167,7 +148,8 @@ class _Meta:
         if not tensors and operator.makes_tensor and device_type(kwargs) in (None, "cpu"):
             return make_constant(func, args, kwargs)
         if tensors and not any(it.is_meta for it in tensors) and self._is_small(tensors):
-            return run_for_real(func, args, kwargs)
+            on_meta = self._on_meta(call, has_tensors=True)
+            return run_for_real(func, call, on_meta)
         if operator.name == "_to_copy" and device_type(kwargs) == "cpu":
             known = self._values.of(tensors[0])
             if known is not None:
@@ -240,26 +222,22 @@ class _Meta:
         result: object,
     ) -> None:
         """Compute for real what follows from constants; forget what was overwritten."""
-        import torch
-
         args, kwargs = call
         real = [self._values.of(it) for it in tensors] if tensors else []
         known = all(it is not None for it in real) if tensors else operator.name in CONSTANTS
         known = known or (operator.name in CONSTANTS_OF_SHAPE and not operator.is_mutable)
-        if not known or any(part in operator.name for part in RANDOM):
-            for position in operator.written:
-                written = args[position] if position < len(args) else None
-                if isinstance(written, torch.Tensor):
-                    self._values.forget(written)
+        made = tensors_in((result,), {})
+        is_small = sum(it.numel() for it in made) <= LARGEST_REAL
+        if not known or not is_small or any(part in operator.name for part in RANDOM):
+            for written in operator.written_among(args, kwargs):
+                self._values.forget(written)
             return
-        if not isinstance(result, torch.Tensor) or result.numel() > LARGEST_REAL:
+        real_result = func(*self._real_arguments(args), **self._real_keywords(kwargs))
+        if operator.is_mutable:  # the values that are kept have changed with it
             return
-        if operator.is_mutable and result is args[0]:
-            func(*self._real_arguments(args), **self._real_keywords(kwargs))
-            return
-        value = func(*self._real_arguments(args), **self._real_keywords(kwargs))
-        if result.is_meta:
-            self._values.remember(result, value)
+        for meta, value in zip(made, tensors_in((real_result,), {}), strict=True):
+            if meta.is_meta:
+                self._values.remember(meta, value)
 
     def _run_on_values(
         self,
@@ -276,6 +254,8 @@ class _Meta:
             args = self._mask_as_numbers(args)
             meta_args, meta_kwargs = self._on_meta((args, kwargs), has_tensors=True)
             return func(*meta_args, **meta_kwargs)
+        if operator.name == "_pack_padded_sequence":
+            return self._pack(func, args)
         if any(self._values.of(it) is None for it in tensors):
             raise ValueQuestion(operator.name)
         value = func(*self._real_arguments(args), **self._real_keywords(kwargs))
@@ -285,6 +265,13 @@ class _Meta:
         if isinstance(result, torch.Tensor) and isinstance(value, torch.Tensor):
             self._values.remember(result, value)
         return result
+
+    def _pack(self, func: torch._ops.OpOverload, args: tuple[object, ...]) -> object:
+        padded, lengths = tensors_in(args, {})
+        known = self._values.of(lengths)
+        if known is None:
+            raise ValueQuestion("pack_padded_sequence")
+        return pack_on_meta(func, padded, known, batch_first=bool(args[2]))
 
     def _mask_as_numbers(self, args: tuple[object, ...]) -> tuple[object, ...]:
         """`x[mask]` as `x[i, j]`, which has a shape without the values of x."""
@@ -305,7 +292,12 @@ class _Meta:
         self, operator: Operator, func: torch._ops.OpOverload, args: tuple[object, ...]
     ) -> object:
         if any(self._values.of(it) is None for it in tensors_in(args, {})):
-            raise ValueQuestion(AS_WRITTEN.get(operator.name, operator.name))
+            convention = convention_here()
+            if convention is None:
+                raise ValueQuestion(AS_WRITTEN.get(operator.name, operator.name))
+            if self._observer is not None:
+                self._observer.assumed(convention.assumption)
+            return convention.answer
         return func(*self._real_arguments(args))
 
     def _real_arguments(self, args: tuple[object, ...]) -> tuple[object, ...]:
@@ -337,26 +329,3 @@ def _has_mask_index(operator: Operator, args: tuple[object, ...]) -> bool:
         isinstance(it, torch.Tensor) and it.dtype in (torch.bool, torch.uint8)
         for it in args[1]  # type: ignore[attr-defined] # index(x, indices)
     )
-
-
-def _real_tensors(
-    model: torch.nn.Module,
-) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Parameters and buffers that have memory, each with its stand-in on meta."""
-    stand_ins: dict[int, torch.Tensor] = {}
-    found = {}
-    for name, tensor in chain(model.named_parameters(), model.named_buffers()):
-        if not tensor.is_meta:
-            meta = stand_ins.setdefault(id(tensor), meta_copy(tensor))
-            found[name] = (tensor, meta)
-    return found
-
-
-def _eagerly() -> AbstractContextManager[object]:
-    """Compiled modules run as they were written."""
-    import torch
-
-    if "torch._dynamo" not in sys.modules:
-        return nullcontext()
-    set_stance = getattr(torch.compiler, "set_stance", None)  # since torch 2.6
-    return nullcontext() if set_stance is None else set_stance("force_eager")

@@ -24,10 +24,15 @@ AS_WRITTEN = {
 }
 
 
-def run_for_real(
-    func: torch._ops.OpOverload, args: tuple[object, ...], kwargs: dict[str, object]
-) -> object:
+def run_for_real(func: torch._ops.OpOverload, call: Arguments, call_on_meta: Arguments) -> object:
     """Small tensors on the CPU stay real: a model may ask for their values."""
+    args, kwargs = call
+    try:
+        made = func(*call_on_meta[0], **call_on_meta[1])
+    except (RuntimeError, NotImplementedError):  # no shape rule, or wrong arguments
+        made = None
+    if sum(it.numel() for it in tensors_in((made,), {})) > LARGEST_REAL:
+        return made
     if device_type(kwargs) not in (None, "cpu"):
         kwargs = {**kwargs, "device": meta_device()}
     return func(*args, **kwargs)
@@ -115,8 +120,32 @@ def _recurrent_on_meta(
     return (output, *(it.new_empty(it.shape) for it in finals))
 
 
+def _grouped_on_meta(
+    _func: object, args: tuple[object, ...], _kwargs: Mapping[str, object]
+) -> object:
+    """Rows of each group by the matrix of that group; torch's own rule takes bfloat16 alone."""
+    a, b = cast("torch.Tensor", args[0]), cast("torch.Tensor", args[1])
+    if a.shape[-1] != b.shape[-2]:
+        raise RuntimeError(f"{list(a.shape)} and {list(b.shape)} cannot be multiplied")
+    if a.dim() == b.dim() == 2:  # groups along the summed dimension
+        offsets = cast("torch.Tensor", args[2])
+        return a.new_empty((offsets.shape[0], a.shape[0], b.shape[1]))
+    n_groups = (a.shape[0],) if a.dim() == b.dim() else ()
+    return a.new_empty((*n_groups, a.shape[-2], b.shape[-1]))
+
+
+def pack_on_meta(
+    func: torch._ops.OpOverload, padded: torch.Tensor, lengths: torch.Tensor, *, batch_first: bool
+) -> object:
+    """A packed sequence of known lengths: its rows on meta, the sizes of its steps for real."""
+    narrow = padded.new_zeros((*padded.shape[:2], 1), device="cpu")
+    rows, batch_sizes = func(narrow, lengths, batch_first)
+    return padded.new_empty((rows.shape[0], *padded.shape[2:]), device="meta"), batch_sizes
+
+
 WHOLE_ON_META: dict[str, Callable[..., object]] = {
     "scaled_dot_product_attention": _attention_on_meta,
+    "_grouped_mm": _grouped_on_meta,
     "lstm": _recurrent_on_meta,
     "gru": _recurrent_on_meta,
     "rnn_tanh": _recurrent_on_meta,

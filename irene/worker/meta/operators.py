@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
+
+from irene.worker.meta.tensors import tensors_in
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +29,22 @@ class NoMetaKernel(NotImplementedError):  # noqa: N818 - see above
         self.operation = operation
 
 
+_ASKS_FOR_VALUES = (
+    "meta tensor",
+    "meta device",
+    "data-dependent",
+    "unallocated storage",
+)
+
+
+def asks_for_values(error: Exception) -> bool:
+    """Whether an error comes from values that meta tensors do not have; torch says it in words."""
+    if isinstance(error, ValueQuestion):
+        return True
+    is_torchs = isinstance(error, (RuntimeError, TypeError, NotImplementedError))
+    return is_torchs and any(words in str(error) for words in _ASKS_FOR_VALUES)
+
+
 @dataclass(frozen=True, slots=True)
 class Operator:
     """What is asked of each torch operator, looked up once."""
@@ -33,12 +52,31 @@ class Operator:
     name: str  # without overload: "addmm"; "library::name" where it is not torch's own
     is_composite: bool
     is_mutable: bool
-    written: tuple[int, ...]  # positions of the arguments that it writes to
+    written: tuple[tuple[int, str], ...]  # position and name of arguments that it writes to
     makes_tensor: bool  # from no tensor, on a device that it is given
+
+    def written_among(
+        self, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> tuple[torch.Tensor, ...]:
+        """The tensors that a call writes to: in place, or as `out=`."""
+        if not self.written:
+            return ()
+        found = (args[i] if i < len(args) else kwargs.get(name) for i, name in self.written)
+        return tuple(tensors_in(tuple(found), {}))
 
 
 # Composite operations that a device runs as one kernel.
-WHOLE = frozenset({"linear", "scaled_dot_product_attention", "lstm", "gru", "rnn_tanh", "rnn_relu"})
+WHOLE = frozenset(
+    [
+        "linear",
+        "scaled_dot_product_attention",
+        "_grouped_mm",
+        "lstm",
+        "gru",
+        "rnn_tanh",
+        "rnn_relu",
+    ]
+)
 
 
 QUESTIONS = frozenset({"item", "is_nonzero", "_local_scalar_dense", "equal"})
@@ -54,9 +92,9 @@ SHAPED_BY_VALUES = frozenset(
         "unique_consecutive",
         "masked_select",
         "bincount",
-        "histc",
         "unique_dim_consecutive",
         "repeat_interleave",
+        "_pack_padded_sequence",
     ]
 )
 
@@ -109,7 +147,7 @@ def operator_of(func: torch._ops.OpOverload) -> Operator:
         ),
         is_mutable=func._schema.is_mutable,
         written=tuple(
-            i
+            (i, it.name)
             for i, it in enumerate(arguments)
             if it.alias_info is not None and it.alias_info.is_write
         ),

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import torch
 
 
+_LARGEST_KEPT = 1 << 20  # elements
 Arguments = tuple[tuple[object, ...], dict[str, object]]
 
 
@@ -24,11 +25,18 @@ def to_meta(value: object, values: KnownValues | None = None) -> object:
         if not isinstance(leaf, torch.Tensor) or leaf.is_meta:
             return leaf
         meta = meta_copy(leaf)
-        if values is not None and not leaf.is_floating_point() and leaf.device.type == "cpu":
-            values.remember(meta, leaf.detach().clone())
+        if values is not None:
+            keep_integers(leaf, meta, values)
         return meta
 
     return _pytree.tree_map(convert, value)
+
+
+def keep_integers(original: torch.Tensor, meta: torch.Tensor, values: KnownValues) -> None:
+    """The values of positions, masks and sizes on the CPU stay known on meta."""
+    is_number = original.is_floating_point() or original.is_complex() or original.is_quantized
+    if original.device.type == "cpu" and not is_number and original.numel() <= _LARGEST_KEPT:
+        values.remember(meta, original.detach().clone())
 
 
 def meta_copy(tensor: torch.Tensor) -> torch.Tensor:

@@ -9,22 +9,31 @@ Pure arithmetic on metadata, without torch. The conventions:
   that it returns.
 - Views are free: they have no cost at all.
 - FLOPs per element follow the code of IrEne (arXiv 2106.01199) where it has a number:
-  softmax 5, layer norm 8, gelu 6, tanh 4, everything simple 1. Other transcendental
-  functions count 4 as tanh does, compositions the sum of their parts.
+  softmax 5, layer norm 8, gelu 6, tanh 4, roots, powers and everything simple 1. Other
+  transcendental functions count 4 as tanh does, compositions the sum of their parts.
 - An operation that is not in the table is priced by the general rule: 1 FLOP per output
   element, bytes of its tensors, one kernel, primitive `other`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from irene.worker.ops.costs import Call, Cost, Operand, Rule
 from irene.worker.ops.matrix import MATRIX_RULES
 from irene.worker.ops.pointwise import POINTWISE_RULES, other
 from irene.worker.ops.views import FREE
 
-__all__ = ["FREE", "Call", "Cost", "Operand", "cost_of", "is_known"]
+__all__ = ["ASSUMED", "FREE", "Call", "Cost", "Operand", "cost_of", "is_known"]
 
 _RULES: dict[str, Rule] = {**POINTWISE_RULES, **MATRIX_RULES}
+
+_EVENLY = "tokens spread evenly over the experts"
+ASSUMED: Mapping[str, str] = {
+    "_grouped_mm": _EVENLY,
+    "transformers::grouped_mm_fallback": _EVENLY,
+}
+"""What the price of an operation takes for granted about values."""
 
 
 def cost_of(call: Call) -> tuple[Cost, ...]:

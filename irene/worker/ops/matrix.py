@@ -75,11 +75,18 @@ def baddbmm(call: Call) -> tuple[Cost, ...]:
 def grouped_mm(call: Call) -> tuple[Cost, ...]:
     # (m, k) @ (g, k, n): each row meets one group; (g, m, k) @ (g, k, n); (k of all groups)
     a, b = call.args[0], call.args[1]
-    n_bytes = read_bytes((a, b)) + call.outputs[0].n_bytes
+    n_bytes = a.n_bytes + _groups_read(a, b) + call.outputs[0].n_bytes
     flops = 2 * a.n_elements * b.shape[-1]
     product = cost(call, "matmul", flops, n_bytes=n_bytes, inputs=(a, b))
     bias = call.argument(3, call.kwargs.get("bias"))
     return with_bias(call, product, bias if isinstance(bias, Operand) else None)
+
+
+def _groups_read(a: Operand, b: Operand) -> int:
+    """Bytes of the matrices that rows meet: with fewer rows than groups not all of them."""
+    if len(a.shape) != 2 or len(b.shape) != 3 or not b.shape[0]:
+        return b.n_bytes
+    return b.n_bytes * min(a.shape[0], b.shape[0]) // b.shape[0]
 
 
 def convolution(call: Call) -> tuple[Cost, ...]:
@@ -165,6 +172,7 @@ MATRIX_RULES: dict[str, Rule] = {
     "bmm": bmm,
     "baddbmm": baddbmm,
     "_grouped_mm": grouped_mm,
+    "transformers::grouped_mm_fallback": grouped_mm,
     "convolution": convolution,
     "_convolution": convolution,
     "convolution_overrideable": convolution,

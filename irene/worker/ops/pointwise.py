@@ -81,16 +81,17 @@ _FLOPS_PER_OUTPUT: dict[int, str] = {
     0: """_to_copy cat clone constant_pad_nd contiguous flip masked_fill reflection_pad1d
         reflection_pad2d repeat replication_pad1d replication_pad2d roll stack tril triu where
         im2col pixel_shuffle pixel_unshuffle upsample_nearest1d upsample_nearest2d
-        upsample_nearest3d _unsafe_masked_index""",
+        upsample_nearest3d _unsafe_masked_index _pack_padded_sequence""",
     1: """abs add bitwise_and bitwise_not bitwise_or bitwise_xor ceil clamp clamp_max clamp_min div
         eq floor floor_divide fmod ge gt isfinite isinf isnan le leaky_relu logical_and
         logical_not logical_or logical_xor lt maximum minimum mul ne neg relu remainder round
         rsub sign sub threshold trunc hardtanh prelu _prelu_kernel reciprocal square
-        bernoulli bitwise_left_shift bitwise_right_shift floor_divide heaviside copysign frac""",
+        bernoulli bitwise_left_shift bitwise_right_shift heaviside copysign frac pow rsqrt
+        sqrt""",
     2: "addcdiv addcmul lerp hardsigmoid cumsum cumprod logcumsumexp cummax cummin",
     3: "hardswish",
     _TRANSCENDENTAL: """acos asin atan atan2 cos cosh erf erfc exp exp2 expm1 log log10 log1p log2
-        pow rsqrt sigmoid sin sinh sqrt tan tanh normal uniform randn rand randn_like rand_like
+        sigmoid sin sinh tan tanh normal uniform randn rand randn_like rand_like
         exponential polar complex angle digamma lgamma""",
     5: "celu elu selu silu softplus log_sigmoid_forward glu",
     6: "gelu",
@@ -101,7 +102,9 @@ _FLOPS_PER_OUTPUT: dict[int, str] = {
 }
 _FLOPS_PER_INPUT: dict[int, str] = {
     1: """all amax amin any argmax argmin max mean min prod sum nansum count_nonzero
-        _adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d""",
+        _adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d
+        histc bincount""",
+    4: "_weight_norm_interface",
     2: "norm linalg_vector_norm var_mean std_mean",
     3: "var std",
     5: "logsumexp",

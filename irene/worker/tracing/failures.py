@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 
 from irene.tree import Location, TensorSpec
 from irene.worker.frames import UserCode
-from irene.worker.meta import NoMetaKernel, ValueQuestion
+from irene.worker.meta import NoMetaKernel, ValueQuestion, asks_for_values
 from irene.worker.refusals import Refused, describe, line_in, refuse
 
 if TYPE_CHECKING:
     from irene.worker.tracing.recorder import FailedOperation, Recorder
-
-_NO_VALUE = ("meta tensor", "meta device", "data-dependent", "meta device type")
 
 
 def refusal_of(
@@ -35,9 +33,7 @@ def refusal_of(
             line=line,
             advice="Register a fake implementation for it (torch.library.register_fake).",
         )
-    if isinstance(error, (RuntimeError, TypeError, NotImplementedError)) and any(
-        it in str(error) for it in _NO_VALUE
-    ):
+    if asks_for_values(error):
         return _needs_value("An operation here needs", line, recorder)
     return _raised(error, line, recorder, inputs)
 
@@ -78,8 +74,10 @@ def _raised(
 
 
 def _where(failure: FailedOperation | None) -> str:
-    if failure is None or not failure.scope:
+    if failure is None:
         return ""
+    if not failure.scope:
+        return _line(failure.at)
     return f" in `{failure.scope}` ({failure.class_name}){_line(failure.at)}"
 
 

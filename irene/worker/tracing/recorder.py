@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from irene.tree import Location, Unpriced
+from irene.tree import Assumption, Location, Unpriced
 from irene.worker import ops
 from irene.worker.frames import UserCode
 from irene.worker.meta import Operator, tensors_in
@@ -54,6 +54,8 @@ class Recorder:
     def __init__(self, model: torch.nn.Module, weights: Weights, user_code: UserCode) -> None:
         self.root: ModuleCall | None = None
         self.unpriced: list[Unpriced] = []
+        self.assumptions: list[Assumption] = []
+        self._without_rule: set[str] = set()  # neither here nor in torch's own shape rules
         self.failure: FailedOperation | None = None
         self.last_module: ModuleCall | None = None
         self._scopes = {module: scope for scope, module in model.named_modules()}
@@ -115,19 +117,32 @@ class Recorder:
     ) -> None:
         if operator.name in ops.FREE or not self._stack:
             return
-        call = self._weights.call_of(operator, args, kwargs, result)
-        costs = ops.cost_of(call)
+        if operator.name in self._without_rule:
+            return
+        if _is_sparse(args, kwargs, result):
+            self._leave_unpriced(operator, "sparse and quantised tensors have no price")
+            return
+        costs = ops.cost_of(self._weights.call_of(operator, args, kwargs, result))
         if not costs:
             return
         at = self._user_code.location(sys._getframe(1))
-        events = self._stack[-1].events
-        for cost in costs:
-            events.append(PricedOperation(cost, at))
+        self._stack[-1].events.extend(PricedOperation(cost, at) for cost in costs)
+        if operator.name in ops.ASSUMED:
+            self.assumptions.append(Assumption(ops.ASSUMED[operator.name], at))
 
     def replaced(self, original: torch.Tensor, meta: torch.Tensor) -> None:
         self._weights.stand_in(original, meta)
 
     def guessed(self, operator: Operator, reason: str) -> None:
+        if not ops.is_known(operator.name):
+            self._without_rule.add(operator.name)
+            self._leave_unpriced(operator, reason)
+
+    def assumed(self, text: str) -> None:
+        at = self._user_code.location(sys._getframe(1))
+        self.assumptions.append(Assumption(text, at))
+
+    def _leave_unpriced(self, operator: Operator, reason: str) -> None:
         at = self._user_code.location(sys._getframe(1))
         self.unpriced.append(Unpriced(operator.name, reason, at))
 
@@ -214,6 +229,16 @@ class Weights:
             n_parameters=n_parameters or 0,
             is_weight=n_parameters is not None,
         )
+
+
+def _is_sparse(args: tuple[object, ...], kwargs: Mapping[str, object], result: object) -> bool:
+    """Whether a tensor is laid out in another way than by strides, or quantised."""
+    import torch
+
+    return any(
+        it.layout is not torch.strided or it.is_quantized
+        for it in (*tensors_in(args, kwargs), *tensors_in((result,), {}))
+    )
 
 
 def _written(tensor: torch.Tensor) -> str:

@@ -132,7 +132,7 @@ def _traced(  # noqa: PLR0913 - the parts of a Trace
         arguments=arguments,
         inputs=inputs,
         dtype=parameter_dtype(model),
-        assumptions=assumptions,
+        assumptions=tuple(dict.fromkeys((*assumptions, *recorder.assumptions))),
         unpriced=tuple(dict.fromkeys(recorder.unpriced)),
         torch_version=torch.__version__,
         transformers_version=_version("transformers"),
@@ -155,22 +155,32 @@ def _weights_of(model: torch.nn.Module) -> Weights:
 @contextlib.contextmanager
 def _left_as_it_was(model: torch.nn.Module) -> Iterator[None]:
     """In eval mode for a while; then every attribute of every module as before."""
-    containers = ("_parameters", "_buffers", "_modules")
-    before = [
-        (it, dict(vars(it)), {name: dict(vars(it)[name]) for name in containers})
-        for it in model.modules()
-    ]
+    before = [(it, it.training, _attributes(it)) for it in model.modules()]
     try:
         for module, _, _ in before:
-            vars(module)["training"] = False
+            module.training = False
         yield
     finally:
-        for module, attributes, contents in before:
+        for module, training, (attributes, contents) in before:
+            module.training = training
             vars(module).clear()
             vars(module).update(attributes)
             for name, content in contents.items():
                 vars(module)[name].clear()
                 vars(module)[name].update(content)
+
+
+def _attributes(
+    module: torch.nn.Module,
+) -> tuple[dict[str, object], dict[str, dict[str, object]]]:
+    """What a module holds, and what the containers of its tensors and modules hold.
+
+    Those of a scripted module live in C++ and cannot be changed from here.
+    """
+    attributes = dict(vars(module))
+    containers = ("_parameters", "_buffers", "_modules")
+    found = {name: attributes.get(name) for name in containers}
+    return attributes, {name: dict(it) for name, it in found.items() if isinstance(it, dict)}
 
 
 def _specs(

@@ -1,0 +1,95 @@
+"""One forward pass on meta: the model's own tensors give way meanwhile, CUDA is not asked for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+from irene.worker.meta.dispatch import Observer, stay_on_meta
+from irene.worker.meta.tensors import keep_integers, meta_copy
+from irene.worker.values import KnownValues
+
+if TYPE_CHECKING:
+    import torch
+
+
+def run_on_meta(
+    model: torch.nn.Module,
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object],
+    values: KnownValues,
+    observer: Observer | None = None,
+) -> object:
+    """One forward pass of `model`, which may be real: its tensors are replaced meanwhile."""
+    import torch
+
+    with (
+        _stand_ins(model, values, observer),
+        as_if_cuda_were_here(),
+        _eagerly(),
+        torch.inference_mode(),
+        stay_on_meta(values, observer),
+    ):
+        return model(*args, **kwargs)
+
+
+@contextmanager
+def as_if_cuda_were_here() -> Iterator[None]:
+    """Without a GPU code that asks for "cuda" gets as far as the mode, which stays on meta."""
+    import torch
+
+    if torch.cuda.is_available():
+        yield
+        return
+    original = torch.cuda._lazy_init
+    torch.cuda._lazy_init = lambda: None
+    try:
+        yield
+    finally:
+        torch.cuda._lazy_init = original
+
+
+@contextmanager
+def _stand_ins(
+    model: torch.nn.Module, values: KnownValues, observer: Observer | None
+) -> Iterator[None]:
+    """Meta tensors in the place of parameters and buffers that have memory."""
+    replaced = []
+    metas: dict[int, torch.Tensor] = {}  # by id, so that tied tensors stay tied
+    for container, name, original in _real_tensors(model):
+        if id(original) not in metas:
+            metas[id(original)] = meta = meta_copy(original)
+            keep_integers(original, meta, values)
+            if observer is not None:
+                observer.replaced(original, meta)
+        container[name] = metas[id(original)]
+        replaced.append((container, name, original))
+    try:
+        yield
+    finally:
+        for container, name, original in replaced:
+            container[name] = original
+
+
+def _real_tensors(
+    model: torch.nn.Module,
+) -> Iterator[tuple[dict[str, torch.Tensor | None], str, torch.Tensor]]:
+    """Each with the container that holds it; those of scripted modules are out of reach in C++."""
+    for module in model.modules():
+        for container in (vars(module).get("_parameters"), vars(module).get("_buffers")):
+            if isinstance(container, dict):
+                for name, tensor in list(container.items()):
+                    if tensor is not None and not tensor.is_meta:
+                        yield container, name, tensor
+
+
+def _eagerly() -> AbstractContextManager[object]:
+    """Compiled modules run as they were written."""
+    import torch
+
+    if "torch._dynamo" not in sys.modules:
+        return nullcontext()
+    set_stance = getattr(torch.compiler, "set_stance", None)  # since torch 2.6
+    return nullcontext() if set_stance is None else set_stance("force_eager")
