@@ -12,12 +12,15 @@ import linecache
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
 
+from irene.worker.frames import UserCode
 from irene.worker.protocol import BuildSpec
 from irene.worker.refusals import Refused, describe, line_in, place_of, refuse
 
+_OUR_NAMES = ("irene", "irene_server")
 _OUR_FOLDER = str(Path(__file__).resolve().parent.parent) + os.sep
 # Python itself has these loaded before any script, which therefore cannot shadow them.
 _ALWAYS_PYTHONS = frozenset(sys.builtin_module_names) | frozenset(
@@ -48,6 +51,9 @@ _ALWAYS_PYTHONS = frozenset(sys.builtin_module_names) | frozenset(
 )
 
 
+_inside: ContextVar[bool] = ContextVar("inside the user's imports", default=False)
+
+
 @contextlib.contextmanager
 def users_imports(spec: BuildSpec) -> Iterator[None]:
     """While it lasts, imports find what the user's own interpreter would give them.
@@ -56,17 +62,21 @@ def users_imports(spec: BuildSpec) -> Iterator[None]:
     shadow are out of sight, and libraries stay off the network.
     """
     folders = [path for path in _search_paths(spec) if path not in sys.path]
-    hidden = _hide(_shadowed_names(folders or _search_paths(spec)))
+    hidden = _hide(_shadowed_names(_search_paths(spec)))
+    if not _inside.get():
+        _forget_loaded(spec.path, _search_paths(spec))
+    token = _inside.set(True)
     environment = _offline()
     sys.path[:0] = folders
     try:
         yield
     finally:
+        _inside.reset(token)
         for folder in folders:
             with contextlib.suppress(ValueError):
                 sys.path.remove(folder)
         for name in hidden:
-            _USERS[name] = sys.modules.get(name, _USERS.get(name))
+            sys.modules.pop(name, None)
         sys.modules.update(hidden)
         _restore_environment(environment)
 
@@ -157,21 +167,29 @@ def _search_paths(spec: BuildSpec) -> list[str]:
     return list(dict.fromkeys(paths))
 
 
-_USERS: dict[str, ModuleType | None] = {}  # the user's modules under names that are also ours
-
-
 def _hide(shadowed: frozenset[str]) -> dict[str, ModuleType]:
-    """Take ours and the shadowed modules out of `sys.modules`, put the user's own back."""
-    hidden = {}
+    """Take ours and the shadowed modules out of `sys.modules`."""
+    return {
+        name: sys.modules.pop(name)
+        for name, module in list(sys.modules.items())
+        if _top(name) in shadowed or (_top(name) in _OUR_NAMES and _is_ours(module))
+    }
+
+
+def _top(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _forget_loaded(document: str, folders: Sequence[str]) -> None:
+    """Files of the user's that an earlier request loaded may have changed since."""
+    user_code = UserCode(document, tuple(folders))
+    beginnings = tuple(folders)
     for name, module in list(sys.modules.items()):
-        top = name.partition(".")[0]
-        if (top in ("irene", "irene_server") and _is_ours(module)) or top in shadowed:
-            hidden[name] = sys.modules.pop(name)
-    for name in hidden:
-        theirs = _USERS.get(name)
-        if theirs is not None:
-            sys.modules[name] = theirs
-    return hidden
+        file = getattr(module, "__file__", None)
+        if not isinstance(file, str) or not file.startswith(beginnings):
+            continue
+        if "site-packages" not in file and user_code.path_of(file) is not None:
+            del sys.modules[name]
 
 
 def _is_ours(module: ModuleType) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from irene.tree import Assumption, Location
 from irene.worker.frames import UserCode
-from irene.worker.meta import as_if_cuda_were_here, asks_for_values, stay_on_meta
+from irene.worker.meta import accelerators_on_meta, asks_for_values, stay_on_meta
 from irene.worker.refusals import Refused, describe, line_in, place_of, refuse
 from irene.worker.values import KnownValues
 
@@ -43,7 +43,7 @@ def construct(
         return _make(make, dtype, user_code, contextlib.nullcontext(), KnownValues())
     values = KnownValues()
     try:
-        with _on_meta(), as_if_cuda_were_here():
+        with _on_meta(), accelerators_on_meta():
             return _make(make, dtype, user_code, stay_on_meta(values), values)
     except _NeedsValuesError as err:
         return _make_small(make, dtype, user_code, err)

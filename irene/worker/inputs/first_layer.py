@@ -5,12 +5,13 @@ The guess is tried by a run on meta, and shown as an assumption.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from irene.tree import Assumption
 from irene.worker.inputs.plans import Inputs, Placeholder
-from irene.worker.meta import run_on_meta
+from irene.worker.meta import left_as_it_was, run_on_meta
 from irene.worker.values import KnownValues
 
 if TYPE_CHECKING:
@@ -21,19 +22,29 @@ if TYPE_CHECKING:
 _IMAGE_SIZES = (224, 32, 28, 64, 96, 128, 256, 299, 384, 512)
 
 
-def from_first_layer(model: torch.nn.Module, name: str, conventions: Conventions) -> Inputs | None:
+def from_first_layer(
+    model: torch.nn.Module, parameter: inspect.Parameter, conventions: Conventions
+) -> Inputs | None:
     """Inputs for the only required parameter; None where it reaches no known layer.
 
     Where no guess runs the likeliest is returned: tracing it says why.
     """
     likeliest = None
-    for placeholder, layer in _guesses(model, conventions):
-        text = f"{name}: {placeholder}, from the first layer, {layer}"
-        inputs = Inputs(kwargs={name: placeholder}, assumptions=(Assumption(text, None),))
-        if _runs(model, inputs):
-            return inputs
-        likeliest = likeliest or inputs
+    with left_as_it_was(model):
+        for placeholder, layer in _guesses(model, parameter, conventions):
+            inputs = _as_inputs(parameter, placeholder, layer)
+            if _runs(model, inputs):
+                return inputs
+            likeliest = likeliest or inputs
     return likeliest
+
+
+def _as_inputs(parameter: inspect.Parameter, value: Placeholder, layer: str) -> Inputs:
+    name = parameter.name
+    text = f"{name}: {value}, from the first layer, {layer}"
+    if parameter.kind is parameter.POSITIONAL_ONLY:
+        return Inputs((value,), {}, (name,), (Assumption(text, None),))
+    return Inputs((), {name: value}, (), (Assumption(text, None),))
 
 
 def _runs(model: torch.nn.Module, inputs: Inputs) -> bool:
@@ -46,17 +57,23 @@ def _runs(model: torch.nn.Module, inputs: Inputs) -> bool:
     return True
 
 
-def _guesses(model: torch.nn.Module, conventions: Conventions) -> Iterator[tuple[Placeholder, str]]:
-    for layer in _first_layers(model, conventions):
+def _guesses(
+    model: torch.nn.Module, parameter: inspect.Parameter, conventions: Conventions
+) -> Iterator[tuple[Placeholder, str]]:
+    for layer in _first_layers(model, parameter, conventions):
         for placeholder in _accepted_by(layer, conventions):
             yield placeholder, _written(layer)
 
 
-def _first_layers(model: torch.nn.Module, conventions: Conventions) -> Iterator[torch.nn.Module]:
+def _first_layers(
+    model: torch.nn.Module, parameter: inspect.Parameter, conventions: Conventions
+) -> Iterator[torch.nn.Module]:
     """The layer that is called first, found with inputs of two, three and four dimensions."""
     seen: list[torch.nn.Module] = []
     for n_dimensions in (3, 2, 4, 5):
-        layer = _first_called(model, n_dimensions, conventions)
+        shape = (conventions.batch, conventions.sequence, 1, 1, 1)[:n_dimensions]
+        probe = _as_inputs(parameter, Placeholder(conventions.dtype, shape), "unknown")
+        layer = _first_called(model, probe, conventions)
         if layer is not None and layer not in seen:
             seen.append(layer)
             yield layer
@@ -71,7 +88,7 @@ class _Reached(BaseException):
 
 
 def _first_called(
-    model: torch.nn.Module, n_dimensions: int, conventions: Conventions
+    model: torch.nn.Module, probe: Inputs, conventions: Conventions
 ) -> torch.nn.Module | None:
     from torch.nn.modules.module import register_module_forward_pre_hook
 
@@ -79,12 +96,11 @@ def _first_called(
         if next(_accepted_by(module, conventions), None) is not None:
             raise _Reached(module)
 
-    shape = (conventions.batch, conventions.sequence, 1, 1, 1)[:n_dimensions]
     values = KnownValues()
-    args, _ = Inputs((Placeholder(conventions.dtype, shape),)).on_meta(values)
+    args, kwargs = probe.on_meta(values)
     handle = register_module_forward_pre_hook(stop)
     try:
-        run_on_meta(model, args, {}, values)
+        run_on_meta(model, args, kwargs, values)
     except _Reached as reached:
         return reached.layer
     except Exception:  # noqa: BLE001 - the probe has the wrong shape for this model

@@ -45,7 +45,7 @@ def find_inputs(model: torch.nn.Module, spec: BuildSpec) -> Inputs:
     if not unknown and values:
         return _inputs(parameters, values, conventions.assumptions())
     if len(unknown) == 1 and len(required) == 1:
-        found = from_first_layer(model, unknown[0].name, conventions)
+        found = from_first_layer(model, unknown[0], conventions)
         if found is not None:
             return found
     if not unknown and not required:

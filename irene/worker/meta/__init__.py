@@ -10,17 +10,19 @@ meta decomposes them into.
 
 from __future__ import annotations
 
+from irene.worker.meta.devices import accelerators_on_meta
 from irene.worker.meta.dispatch import stay_on_meta
 from irene.worker.meta.operators import NoMetaKernel, Operator, ValueQuestion, asks_for_values
-from irene.worker.meta.running import as_if_cuda_were_here, run_on_meta
+from irene.worker.meta.running import left_as_it_was, run_on_meta
 from irene.worker.meta.tensors import tensors_in, to_meta
 
 __all__ = [
     "NoMetaKernel",
     "Operator",
     "ValueQuestion",
-    "as_if_cuda_were_here",
+    "accelerators_on_meta",
     "asks_for_values",
+    "left_as_it_was",
     "run_on_meta",
     "stay_on_meta",
     "tensors_in",

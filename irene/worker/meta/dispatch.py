@@ -26,6 +26,7 @@ from irene.worker.meta.operators import (
     WHOLE,
     Operator,
     ValueQuestion,
+    lacks_shape_rule,
     operator_of,
 )
 from irene.worker.meta.tensors import (
@@ -171,8 +172,8 @@ class _Meta:
             return whole(func, args, kwargs)
         try:
             return func(*args, **kwargs)
-        except NotImplementedError as err:
-            if isinstance(err, ValueQuestion):
+        except (NotImplementedError, RuntimeError) as err:
+            if not lacks_shape_rule(err):
                 raise
             result = run_on_zeros(operator, func, call, err)
             if self._observer is not None:

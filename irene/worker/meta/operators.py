@@ -45,6 +45,13 @@ def asks_for_values(error: Exception) -> bool:
     return is_torchs and any(words in str(error) for words in _ASKS_FOR_VALUES)
 
 
+def lacks_shape_rule(error: Exception) -> bool:
+    """Whether an operator has nothing to run on meta tensors; torch has two ways to say so."""
+    if isinstance(error, ValueQuestion):
+        return False
+    return isinstance(error, NotImplementedError) or "no fake impl registered" in str(error)
+
+
 @dataclass(frozen=True, slots=True)
 class Operator:
     """What is asked of each torch operator, looked up once."""

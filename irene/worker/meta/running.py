@@ -1,4 +1,4 @@
-"""One forward pass on meta: the model's own tensors give way meanwhile, CUDA is not asked for."""
+"""One forward pass on meta: the model's own tensors give way meanwhile."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
+from irene.worker.meta.devices import accelerators_on_meta
 from irene.worker.meta.dispatch import Observer, stay_on_meta
 from irene.worker.meta.tensors import keep_integers, meta_copy
 from irene.worker.values import KnownValues
@@ -27,7 +28,7 @@ def run_on_meta(
 
     with (
         _stand_ins(model, values, observer),
-        as_if_cuda_were_here(),
+        accelerators_on_meta(),
         _eagerly(),
         torch.inference_mode(),
         stay_on_meta(values, observer),
@@ -36,19 +37,34 @@ def run_on_meta(
 
 
 @contextmanager
-def as_if_cuda_were_here() -> Iterator[None]:
-    """Without a GPU code that asks for "cuda" gets as far as the mode, which stays on meta."""
-    import torch
-
-    if torch.cuda.is_available():
-        yield
-        return
-    original = torch.cuda._lazy_init
-    torch.cuda._lazy_init = lambda: None
+def left_as_it_was(model: torch.nn.Module) -> Iterator[None]:
+    """In eval mode for a while; then every attribute of every module as before."""
+    before = [(it, it.training, _attributes(it)) for it in model.modules()]
     try:
+        for module, _, _ in before:
+            module.training = False
         yield
     finally:
-        torch.cuda._lazy_init = original
+        for module, training, (attributes, contents) in before:
+            module.training = training
+            vars(module).clear()
+            vars(module).update(attributes)
+            for name, content in contents.items():
+                vars(module)[name].clear()
+                vars(module)[name].update(content)
+
+
+def _attributes(
+    module: torch.nn.Module,
+) -> tuple[dict[str, object], dict[str, dict[str, object]]]:
+    """What a module holds, and what the containers of its tensors and modules hold.
+
+    Those of a scripted module live in C++ and cannot be changed from here.
+    """
+    attributes = dict(vars(module))
+    containers = ("_parameters", "_buffers", "_modules")
+    found = {name: attributes.get(name) for name in containers}
+    return attributes, {name: dict(it) for name, it in found.items() if isinstance(it, dict)}
 
 
 @contextmanager

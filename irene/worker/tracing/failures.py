@@ -41,7 +41,7 @@ def refusal_of(
 def _needs_value(what: str, line: int | None, recorder: Recorder) -> Refused:
     return refuse(
         "data-dependent",
-        f"{what} the values of a tensor{_where(recorder.failure)}, "
+        f"{what[0].upper()}{what[1:]} the values of a tensor{_where(recorder.failure)}, "
         "and an estimate runs on tensors without values.",
         line=line,
         advice="Compute it with tensor operations (torch.where, masked_fill), or pass it as a "
@@ -56,7 +56,7 @@ def _raised(
     inputs: tuple[TensorSpec, ...],
 ) -> Refused:
     failure = recorder.failure
-    message = f"forward raised {describe(error)}"
+    message = f"forward raised {describe(error).rstrip('.')}"
     if failure is not None and failure.shapes:
         message += f"; {failure.name} got {', '.join(failure.shapes)}{_where(failure)}"
     elif recorder.last_module is not None and recorder.last_module.scope:

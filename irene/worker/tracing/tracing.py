@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, cast
 
@@ -14,7 +13,7 @@ from irene.worker.building import BuiltModel, build
 from irene.worker.frames import UserCode
 from irene.worker.inputs.search import parameter_dtype
 from irene.worker.loading import users_imports
-from irene.worker.meta import run_on_meta, tensors_in, to_meta
+from irene.worker.meta import left_as_it_was, run_on_meta, tensors_in, to_meta
 from irene.worker.protocol import BuildSpec
 from irene.worker.refusals import refuse
 from irene.worker.tracing.failures import refusal_of
@@ -80,7 +79,7 @@ def trace_module(
     values = KnownValues()
     meta_args = cast("tuple[object, ...]", to_meta(tuple(args), values))
     meta_kwargs = cast("dict[str, object]", to_meta(dict(kwargs or {}), values))
-    with _left_as_it_was(model):
+    with left_as_it_was(model):
         return _traced(
             model,
             meta_args,
@@ -150,37 +149,6 @@ def _weights_of(model: torch.nn.Module) -> Weights:
         if not is_lazy(parameter):
             weights.add(parameter, parameter.numel())
     return weights
-
-
-@contextlib.contextmanager
-def _left_as_it_was(model: torch.nn.Module) -> Iterator[None]:
-    """In eval mode for a while; then every attribute of every module as before."""
-    before = [(it, it.training, _attributes(it)) for it in model.modules()]
-    try:
-        for module, _, _ in before:
-            module.training = False
-        yield
-    finally:
-        for module, training, (attributes, contents) in before:
-            module.training = training
-            vars(module).clear()
-            vars(module).update(attributes)
-            for name, content in contents.items():
-                vars(module)[name].clear()
-                vars(module)[name].update(content)
-
-
-def _attributes(
-    module: torch.nn.Module,
-) -> tuple[dict[str, object], dict[str, dict[str, object]]]:
-    """What a module holds, and what the containers of its tensors and modules hold.
-
-    Those of a scripted module live in C++ and cannot be changed from here.
-    """
-    attributes = dict(vars(module))
-    containers = ("_parameters", "_buffers", "_modules")
-    found = {name: attributes.get(name) for name in containers}
-    return attributes, {name: dict(it) for name, it in found.items() if isinstance(it, dict)}
 
 
 def _specs(

@@ -1,0 +1,66 @@
+"""Code that asks for a GPU by name gets meta tensors: no GPU is needed, none is started."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import cache
+from typing import cast
+
+_HERE = ("cpu", "meta")
+
+
+def accelerators_on_meta() -> AbstractContextManager[object]:
+    """While it lasts `device="cuda"`, `.cuda()` and `.to(0)` mean meta.
+
+    They cannot wait for the dispatch mode: without a GPU torch refuses them before it.
+    """
+    return _mode_class()()
+
+
+def without_accelerators(
+    func: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
+) -> tuple[tuple[object, ...], dict[str, object]]:
+    """The arguments of a torch function with meta in the place of any accelerator."""
+    import torch
+
+    if kwargs and _is_accelerator(kwargs.get("device")):
+        kwargs = {**kwargs, "device": "meta"}
+    if func is torch.Tensor.to and len(args) > 1 and _is_accelerator(args[1]):
+        args = (args[0], "meta", *args[2:])
+    return args, kwargs
+
+
+@cache
+def _mode_class() -> Callable[[], AbstractContextManager[object]]:
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    class AcceleratorsOnMeta(TorchFunctionMode):
+        def __torch_function__(
+            self,
+            func: Callable[..., object],
+            types: object,
+            args: tuple[object, ...] = (),
+            kwargs: dict[str, object] | None = None,
+        ) -> object:
+            del types
+            if func is torch.Tensor.cuda:
+                return cast("torch.Tensor", args[0]).to("meta")
+            args, kwargs = without_accelerators(func, args, kwargs or {})
+            return func(*args, **kwargs)
+
+    return AcceleratorsOnMeta
+
+
+def _is_accelerator(device: object) -> bool:
+    """Whether an argument names a device with a memory of its own: "cuda:1", 0."""
+    import torch
+
+    if isinstance(device, bool):
+        return False
+    if isinstance(device, torch.device):
+        return device.type not in _HERE
+    if isinstance(device, str):
+        return device.partition(":")[0] not in _HERE
+    return isinstance(device, int)
