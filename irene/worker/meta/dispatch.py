@@ -144,13 +144,13 @@ class _Meta:
         tensors: list[torch.Tensor],
     ) -> object:
         args, kwargs = call
-        if operator.name in SHAPED_BY_VALUES or _has_mask_index(operator, args):
-            return self._run_on_values(operator, func, call, tensors)
         if not tensors and operator.makes_tensor and device_type(kwargs) in (None, "cpu"):
             return make_constant(func, args, kwargs)
         if tensors and not any(it.is_meta for it in tensors) and self._is_small(tensors):
             on_meta = self._on_meta(call, has_tensors=True)
             return run_for_real(func, call, on_meta)
+        if operator.name in SHAPED_BY_VALUES or _has_mask_index(operator, args):
+            return self._run_on_values(operator, func, call, tensors)
         if operator.name == "_to_copy" and device_type(kwargs) == "cpu":
             known = self._values.of(tensors[0])
             if known is not None:
@@ -251,13 +251,14 @@ class _Meta:
         import torch
 
         args, kwargs = call
-        if operator.name == "index":
+        is_known = all(self._values.of(it) is not None for it in tensors)
+        if operator.name == "index" and not is_known:
             args = self._mask_as_numbers(args)
             meta_args, meta_kwargs = self._on_meta((args, kwargs), has_tensors=True)
             return func(*meta_args, **meta_kwargs)
         if operator.name == "_pack_padded_sequence":
             return self._pack(func, args)
-        if any(self._values.of(it) is None for it in tensors):
+        if not is_known:
             raise ValueQuestion(operator.name)
         value = func(*self._real_arguments(args), **self._real_keywords(kwargs))
         if not any(it.is_meta for it in tensors):
