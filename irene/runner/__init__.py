@@ -11,7 +11,8 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from pathlib import Path
 
 from irene.errors import IreneError, WorkerError
@@ -35,10 +36,19 @@ _WORDS_DELAY_S = 0.05
 class Worker:
     """Answers requests in one interpreter; each kind of work has one request at a time."""
 
-    def __init__(self, interpreter: str, *, root: Path = ROOT) -> None:
+    def __init__(
+        self,
+        interpreter: str,
+        *,
+        root: Path = ROOT,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """`environment` holds variables for the worker beside those of this process."""
         self.interpreter = interpreter
-        self._building = _Lane(interpreter, root)
-        self._measuring = _Lane(interpreter, root)
+        self.environment = environment or {}
+        start = partial(process.start, interpreter, root, self.environment)
+        self._building = _Lane(start)
+        self._measuring = _Lane(start)
 
     async def run(
         self,
@@ -69,9 +79,8 @@ class _Lane:
     Where a process serves one request only, a spare one is starting meanwhile.
     """
 
-    def __init__(self, interpreter: str, root: Path) -> None:
-        self._interpreter = interpreter
-        self._root = root
+    def __init__(self, start: Callable[[], Coroutine[None, None, WorkerProcess]]) -> None:
+        self._start = start
         self._turn = asyncio.Lock()
         self._ids = itertools.count(1)
         self._process: WorkerProcess | None = None
@@ -110,11 +119,13 @@ class _Lane:
         await asyncio.gather(*self._ending)
 
     async def _take(self, on_progress: OnProgress) -> WorkerProcess:
+        if self._process is not None and not self._process.is_alive:
+            self._give_back(self._process)  # it died while nobody asked it anything
         if self._process is None:
             await self._pause(on_progress)
             self._process = await self._next_process()
             if not self._process.forks:
-                self._spare = asyncio.create_task(process.start(self._interpreter, self._root))
+                self._spare = asyncio.create_task(self._start())
         return self._process
 
     async def _pause(self, on_progress: OnProgress) -> None:
@@ -132,7 +143,7 @@ class _Lane:
             if worker.is_alive:
                 return worker
             self._end(worker)
-        return await process.start(self._interpreter, self._root)
+        return await self._start()
 
     def _give_back(self, worker: WorkerProcess) -> None:
         """Keep it for the next request where it is there for several, and alive."""

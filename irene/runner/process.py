@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import cast
@@ -80,8 +81,8 @@ class WorkerProcess:
         await _end(self._transport, self._pipes)
 
 
-async def start(interpreter: str, root: Path = ROOT) -> WorkerProcess:
-    """Start a worker in a Python.
+async def start(interpreter: str, root: Path, variables: Mapping[str, str]) -> WorkerProcess:
+    """Start a worker in a Python, with `variables` added to its environment.
 
     Raises:
         WorkerError: no such file, not a Python, too old, or it ended at once.
@@ -96,7 +97,7 @@ async def start(interpreter: str, root: Path = ROOT) -> WorkerProcess:
             _BOOTSTRAP,
             str(root),
             cwd=tempfile.gettempdir(),
-            env=_environment(),
+            env=_environment() | dict(variables),
             start_new_session=sys.platform != "win32",
             creationflags=_CREATION_FLAGS,
         )

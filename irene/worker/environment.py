@@ -39,10 +39,10 @@ def describe() -> protocol.Environment:
     )
 
 
-def cpu_name() -> str:
+def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     """The processor as the system names it; the architecture where it has no name."""
     if sys.platform == "linux":
-        name = _cpu_name_of(Path("/proc/cpuinfo"))
+        name = _cpu_name_of(cpuinfo)
     elif sys.platform == "darwin":
         name = _output("sysctl", "-n", "machdep.cpu.brand_string")
     else:
@@ -50,9 +50,14 @@ def cpu_name() -> str:
     return name or platform.machine()
 
 
-def available_memory_bytes() -> int | None:
+def available_memory_bytes(meminfo: Path = Path("/proc/meminfo")) -> int | None:
     """Memory that a process can take without swapping, None where the system does not say."""
-    return _available_memory_bytes_of(Path("/proc/meminfo"))
+    try:
+        lines = meminfo.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    kibibytes = (int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    return next((1024 * it for it in kibibytes), None)
 
 
 def _version(distribution: str) -> str | None:
@@ -85,15 +90,6 @@ def _cpu_name_of(cpuinfo: Path) -> str:
         return ""
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, "")
-
-
-def _available_memory_bytes_of(meminfo: Path) -> int | None:
-    try:
-        lines = meminfo.read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    kibibytes = (int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    return next((1024 * it for it in kibibytes), None)
 
 
 def _output(*command: str) -> str:

@@ -2,44 +2,56 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import importlib.util
 import os
-import signal
+import random
+import sqlite3
+import subprocess
 import sys
-import time
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
+from irene import cache
 from irene.cache import ProfileStore, profile_key
 from irene.errors import CacheError
-from irene.tree import Trace
-from irene.worker.protocol import BuildSpec, CallTime, Profile
-from irene.worker.tracing import trace_module
+from irene.tree import ClassOrigin, TensorSpec, Trace
+from irene.worker.protocol import BuildSpec, InputExpression
+
+WRITER = Path(__file__).parent.parent / "fixtures" / "process_writer.py"
+_spec = importlib.util.spec_from_file_location("process_writer", WRITER)
+assert _spec is not None
+assert _spec.loader is not None
+process_writer = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(process_writer)
+PROFILE, TRACE = process_writer.PROFILE, process_writer.TRACE
 
 TEXT = '"""A file."""\nfrom torch import nn\n\nclass Net(nn.Linear):\n    pass  # nothing\n'
-BUILD = BuildSpec("/work/net.py", TEXT, "Net", (), "2, 2", (), None, 8, 128, None, None)
-TRACE: Trace = trace_module(torch.nn.Linear(2, 2), (torch.zeros(1, 2),))
-PROFILE = Profile(
-    trace=TRACE, times=(CallTime((), 1, 0.5, 0.01),), n_runs=9, n_runs_disturbed=1, device="cpu",
-    device_name="a processor", energy_j=None, energy_std_j=None, meter="none", meter_covers="",
-    load=0.9, n_threads=2, torch_version="2.13.0", measured_at="2026-01-01T00:00:00+00:00",
+BUILD = BuildSpec(
+    "/work/net.py", TEXT, "Net", ("/work",), "2, 2", (), None, 8, 128, None, None
 )  # fmt: skip
 
 
-def test_a_profile_comes_back_as_it_was_stored(tmp_path: Path) -> None:
-    """By its key and device, also in another process's store."""
-    key = profile_key(BUILD, TRACE)
-    store = ProfileStore(tmp_path)
-    store.keep(key, "cpu", PROFILE)
-    store.keep(key, "T4", replace(PROFILE, device="cuda:0"))
-    store.close()
-    found = ProfileStore(tmp_path)
-    assert found.profiles(key) == {"cpu": PROFILE, "T4": replace(PROFILE, device="cuda:0")}
-    assert found.profiles("another") == {}
-    found.close()
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ProfileStore]:
+    with closing(ProfileStore(tmp_path)) as made:
+        yield made
+
+
+def test_a_profile_comes_back_as_it_was_stored(store: ProfileStore, tmp_path: Path) -> None:
+    """By its key, one for each device; an older one of the same key and device is replaced."""
+    on_gpu = replace(PROFILE, device="cuda:0")
+    store.keep("key", "EPYC", replace(PROFILE, n_runs=3))
+    store.keep("key", "EPYC", PROFILE)
+    store.keep("key", "T4", on_gpu)
+    with closing(ProfileStore(tmp_path)) as found:
+        assert found.profiles("key") == {"EPYC": PROFILE, "T4": on_gpu}
+        assert found.profiles("another key") == {}
+        assert found.take_notices() == ()
 
 
 @pytest.mark.parametrize(
@@ -47,81 +59,211 @@ def test_a_profile_comes_back_as_it_was_stored(tmp_path: Path) -> None:
     [
         (replace(BUILD, text=TEXT.replace("# nothing", "# a comment")), True),
         (replace(BUILD, text=TEXT.replace("A file.", "Another docstring.")), True),
-        (replace(BUILD, text=f"\n\n{TEXT}"), True),
+        (replace(BUILD, text=TEXT.replace("pass", '"""A class."""')), False),  # no `pass`
+        (replace(BUILD, text=f"\n\n{TEXT}".replace("(nn.Linear)", "(\n    nn.Linear\n)")), True),
+        (replace(BUILD, text=TEXT.replace("\n", "\r\n")), True),
         (replace(BUILD, text=TEXT.replace("nn.Linear", "nn.Bilinear")), False),
+        (replace(BUILD, text=TEXT + "class Broken(:"), False),
+        (replace(BUILD, class_name="Other"), False),
+        (replace(BUILD, arguments="2, 3"), False),
+        (replace(BUILD, inputs=(InputExpression("x", "float32[1, 2]"),)), False),
         (replace(BUILD, batch_size=9), False),
+        (replace(BUILD, sequence_length=9), False),
         (replace(BUILD, dtype="float16"), False),
         (replace(BUILD, attention="eager"), False),
-        (replace(BUILD, class_name="Other"), False),
     ],
 )
-def test_the_key_is_what_was_really_run(build: BuildSpec, is_same: bool) -> None:
+def test_the_key_is_what_was_asked_for(build: BuildSpec, is_same: bool) -> None:
     """The code counts, not its layout."""
     assert (profile_key(build, TRACE) == profile_key(BUILD, TRACE)) == is_same
 
 
-def test_another_torch_is_another_key() -> None:
-    assert profile_key(BUILD, replace(TRACE, torch_version="3.0")) != profile_key(BUILD, TRACE)
+@pytest.mark.parametrize(
+    "trace",
+    [
+        replace(TRACE, torch_version="3.0"),
+        replace(TRACE, transformers_version="5.0"),
+        replace(TRACE, arguments="Net(4)"),
+        replace(TRACE, dtype="float16"),
+        replace(TRACE, inputs=(TensorSpec("x", "float32", (1,)),)),
+        replace(TRACE, root=replace(TRACE.root, flops=1)),
+        replace(TRACE, root=replace(TRACE.root, children=(TRACE.root,))),
+    ],
+)
+def test_the_key_is_what_was_seen(trace: Trace) -> None:
+    """A size that the file imports from elsewhere shows in the costs of the tree."""
+    assert profile_key(BUILD, trace) != profile_key(BUILD, TRACE)
+
+
+def test_the_user_s_other_files_count_as_the_document_does(tmp_path: Path) -> None:
+    other = tmp_path / "layers.py"
+    build = replace(BUILD, search_paths=(str(tmp_path),))
+    origin = ClassOrigin(str(other), "Layer")
+    trace = replace(TRACE, root=replace(TRACE.root, origin=origin))
+
+    def key_with(text: str) -> str:
+        other.write_text(text)
+        return profile_key(build, trace)
+
+    assert key_with("x = 1\n") == key_with("x = 1  # a comment\n")
+    assert key_with("x = 1\n") != key_with("x = 2\n")
+
+
+def newer_database(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE profile (of TEXT, another TEXT, shape TEXT)")
+        connection.execute("PRAGMA user_version = 99")
+
+
+def cut_database(path: Path) -> None:
+    """A real one whose middle is overwritten, as a bad disk does."""
+    process_writer.write(path.parent, 0, 20)
+    content = bytearray(path.read_bytes())
+    content[4096:-4096] = b"\xff" * len(content[4096:-4096])
+    path.write_bytes(content)
 
 
 @pytest.mark.parametrize(
-    "content", [b"not a database at all" * 300, b"SQLite format 3\x00" + b"x" * 5000]
+    "damage",
+    [
+        lambda path: path.write_bytes(b"not a database at all" * 300),
+        lambda path: path.write_bytes(b"SQLite format 3\x00" + b"x" * 5000),
+        newer_database,
+        cut_database,
+    ],
+    ids=["text", "header alone", "newer", "damaged pages"],
 )
-def test_a_damaged_file_is_set_aside_and_said_once(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "profiles.sqlite").write_bytes(content)
-    store = ProfileStore(tmp_path)
+def test_a_file_that_cannot_be_used_is_set_aside_and_said_once(
+    store: ProfileStore, tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
+    path = tmp_path / "profiles.sqlite"
+    damage(path)
+    content = path.read_bytes()
+    assert store.profiles("key 7") == {}
     store.keep("key", "cpu", PROFILE)
     assert store.profiles("key") == {"cpu": PROFILE}
+    aside = tmp_path / "profiles.sqlite.damaged-1"
     (notice,) = store.take_notices()
-    aside = next(it for it in tmp_path.iterdir() if "damaged" in it.name)
     assert str(aside) in notice
     assert aside.read_bytes() == content
     assert store.take_notices() == ()
-    store.close()
+
+
+def test_files_set_aside_are_never_overwritten(tmp_path: Path) -> None:
+    for text in ("first", "second"):
+        (tmp_path / "profiles.sqlite").write_text(text * 1000)
+        with closing(ProfileStore(tmp_path)) as store:
+            assert store.profiles("key") == {}
+    kept = sorted(path.read_text()[:5] for path in tmp_path.glob("*.damaged-?"))
+    assert kept == ["first", "secon"]
+
+
+def test_a_profile_of_another_shape_is_measured_again(store: ProfileStore, tmp_path: Path) -> None:
+    """A row of an earlier or later program is passed over."""
+    store.keep("key", "cpu", PROFILE)
+    store.keep("key", "T4", PROFILE)
+    with closing(sqlite3.connect(tmp_path / "profiles.sqlite")) as connection, connection:
+        connection.execute("UPDATE profile SET body = '{}' WHERE device_id = 'T4'")
+    assert store.profiles("key") == {"cpu": PROFILE}
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    store = ProfileStore(tmp_path / "file" / "below")
-    with pytest.raises(CacheError, match="IRENE_CACHE_DIR"):
-        store.keep("key", "cpu", PROFILE)
+    with closing(ProfileStore(tmp_path / "file" / "below")) as store:
+        with pytest.raises(CacheError, match="IRENE_CACHE_DIR"):
+            store.keep("key", "cpu", PROFILE)
+        with pytest.raises(CacheError, match="IRENE_CACHE_DIR"):
+            store.profiles("key")
 
 
-def _write(folder: str, first: int, n: int) -> None:
-    store = ProfileStore(Path(folder))
-    for i in range(first, first + n):
-        store.keep(f"key {i}", "cpu", PROFILE)
-        sys.stdout.flush()
-        Path(folder, f"stored-{i}").touch()
-    store.close()
+def test_a_folder_that_cannot_be_written_is_an_error_that_says_what_to_do() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o555)
+        store = ProfileStore(folder)
+        with unprivileged(), pytest.raises(CacheError, match="writable"):
+            store.keep("key", "cpu", PROFILE)
+        store.close()
+        folder.chmod(0o755)
 
 
-def test_two_processes_write_at_once(tmp_path: Path) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    writers = [spawn.Process(target=_write, args=(str(tmp_path), 100 * i, 20)) for i in range(2)]
-    for it in writers:
-        it.start()
-    for it in writers:
-        it.join()
-    assert [it.exitcode for it in writers] == [0, 0]
-    store = ProfileStore(tmp_path)
-    assert all(store.profiles(f"key {100 * i + k}") for i in range(2) for k in range(20))
-    store.close()
+def test_a_full_disk_is_an_error_and_what_was_stored_stays(
+    store: ProfileStore, tmp_path: Path
+) -> None:
+    """No file of the writer may grow beyond a size, which SQLite sees as a full disk."""
+    said = subprocess.run(
+        [sys.executable, WRITER, tmp_path, "0", "20", "60000"],
+        capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    stored = [line.split()[1] for line in said if line.startswith("stored")]
+    refused = [line for line in said if line.startswith("refused")]
+    assert stored
+    assert refused
+    assert "free some space" in refused[0]
+    assert [it for it in stored if store.profiles(f"key {it}") != {"cpu": PROFILE}] == []
 
 
-def test_a_kill_loses_nothing_that_was_stored(tmp_path: Path) -> None:
+def test_processes_write_at_once(store: ProfileStore, tmp_path: Path) -> None:
+    """Also where they all find the same damaged file: one sets it aside, and says so."""
+    (tmp_path / "profiles.sqlite").write_text("damaged" * 1000)
+    writers = [writing(tmp_path, 100 * i, 20) for i in range(3)]
+    said = [line for it in writers for line in it.communicate()[0].splitlines()]
+    stored = {int(line.split()[1]) for line in said if line.startswith("stored")}
+    assert stored == {100 * i + k for i in range(3) for k in range(20)}
+    assert [it for it in stored if store.profiles(f"key {it}") != {"cpu": PROFILE}] == []
+    assert len([line for line in said if line.startswith("notice")]) == 1
+    assert len(list(tmp_path.glob("*.damaged-?"))) == 1
+
+
+def test_a_kill_loses_nothing_that_was_stored(store: ProfileStore, tmp_path: Path) -> None:
     """What `keep` returned from is there after SIGKILL at any moment."""
-    writer = multiprocessing.get_context("spawn").Process(
-        target=_write, args=(str(tmp_path), 0, 100_000)
-    )
-    writer.start()
-    while len(list(tmp_path.glob("stored-*"))) < 25:
-        time.sleep(0.01)
-    assert writer.pid is not None
-    os.kill(writer.pid, signal.SIGKILL)
-    writer.join()
-    store = ProfileStore(tmp_path)
-    stored = [int(it.name.removeprefix("stored-")) for it in tmp_path.glob("stored-*")]
-    assert [i for i in stored if not store.profiles(f"key {i}")] == []
+    stored = []
+    for i in range(4):
+        writer = writing(tmp_path, 100_000 * i, 100_000)
+        assert writer.stdout is not None
+        for _ in range(random.Random(i).randrange(1, 40)):
+            stored.append(writer.stdout.readline().removeprefix("stored").strip())
+        writer.kill()
+        stored += [
+            it.split()[1] for it in writer.communicate()[0].splitlines() if it[-1:].isdigit()
+        ]
+    assert [it for it in stored if store.profiles(f"key {it}") != {"cpu": PROFILE}] == []
     assert store.take_notices() == ()
-    store.close()
+
+
+@pytest.mark.parametrize(
+    ("platform", "variables", "expected"),
+    [
+        ("linux", {"IRENE_CACHE_DIR": "/elsewhere", "XDG_CACHE_HOME": "/xdg"}, "/elsewhere"),
+        ("linux", {"XDG_CACHE_HOME": "/xdg"}, "/xdg/irene"),
+        ("linux", {}, "/home/me/.cache/irene"),
+        ("darwin", {}, "/home/me/Library/Caches/irene"),
+        ("win32", {"LOCALAPPDATA": "/local"}, "/local/irene"),
+        ("win32", {}, "/home/me/AppData/Local/irene"),
+    ],
+)
+def test_the_folder_is_the_platform_s_unless_it_is_chosen(
+    monkeypatch: pytest.MonkeyPatch, platform: str, variables: dict[str, str], expected: str
+) -> None:
+    for name in ("IRENE_CACHE_DIR", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"HOME": "/home/me", **variables}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "platform", platform)
+    assert cache.default_folder() == Path(expected)
+
+
+def writing(folder: Path, first: int, n: int) -> subprocess.Popen[str]:
+    command = [sys.executable, str(WRITER), str(folder), str(first), str(n)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """Root may do everything: as root this becomes `nobody` for a while."""
+    user = os.geteuid()
+    os.seteuid(user or 65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)

@@ -38,9 +38,7 @@ class RaplMeter:
 
     name = "rapl"
 
-    def __init__(
-        self, zones: tuple[Zone, ...], clock: Callable[[], float] = time.perf_counter
-    ) -> None:
+    def __init__(self, zones: tuple[Zone, ...], clock: Callable[[], float]) -> None:
         self._zones = zones
         self._clock = clock
         self._before: tuple[int, ...] = ()
@@ -62,7 +60,7 @@ class RaplMeter:
         return Reading(energy_j, std_j, covers(self._zones), _UPDATE_PERIOD_S)
 
 
-def find(powercap: Path = POWERCAP) -> RaplMeter:
+def find(powercap: Path = POWERCAP, clock: Callable[[], float] = time.perf_counter) -> RaplMeter:
     """The meter of this machine.
 
     Raises:
@@ -76,7 +74,7 @@ def find(powercap: Path = POWERCAP) -> RaplMeter:
         )
     for zone in zones:
         _read_uj(zone)
-    return RaplMeter(zones)
+    return RaplMeter(zones, clock)
 
 
 def covers(zones: tuple[Zone, ...]) -> str:

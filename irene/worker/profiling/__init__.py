@@ -52,6 +52,7 @@ def profile(
 def _profile(
     request: ProfileRequest, report: Report, find_meters: Callable[[str], Found]
 ) -> Profile:
+    _check_device(request.device)
     report(Progress("tracing", None))
     trace = tracing.trace(request.build)
     _check_memory(trace, request)
@@ -137,6 +138,18 @@ def _build(request: ProfileRequest) -> tuple[torch.nn.Module, Forward]:
             raise _refusal(err, request) from err
 
     return model, forward
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    if device != "cpu" and not torch.cuda.is_available():
+        raise refuse(
+            "device",
+            f"torch finds no GPU here to run the model on ({device}).",
+            advice="Choose this machine's CPU as device, or an interpreter whose torch is built "
+            "for the GPU.",
+        )
 
 
 def _check_memory(trace: Trace, request: ProfileRequest) -> None:

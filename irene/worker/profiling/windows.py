@@ -18,6 +18,7 @@ Mark = TypeVar("Mark")
 
 MIN_RUNS = 5
 _WARM_UP_SHARE = 0.1
+_LONGEST_WARM_UP_S = 3.0
 _WARM_UP_RUNS = 2
 _TOGETHER_S = 0.05
 _REPORT_PERIOD_S = 0.2
@@ -40,13 +41,14 @@ class Metered:
 
 
 class Pace:
-    """Says where a profile of several windows is: its fraction never goes back."""
+    """Says where a profile of several windows is; its fraction never goes back."""
 
     def __init__(self, report: Report, window_s: float, n_windows: int) -> None:
         self.window_s = window_s
         self._report = report
-        self._total_s = window_s * n_windows
-        self._done_s = 0.0
+        self._n_windows = n_windows
+        self._n_done = 0
+        self._fraction = 0.0
         self._reported_s = -math.inf
 
     def advance(self, what: str, n_runs: int, spent_s: float) -> None:
@@ -55,18 +57,21 @@ class Pace:
         if now_s - self._reported_s < _REPORT_PERIOD_S:
             return
         self._reported_s = now_s
-        n_all = max(MIN_RUNS, math.ceil(n_runs * self.window_s / spent_s))
-        done_s = self._done_s + min(spent_s, self.window_s)
-        left_s = self._total_s - done_s
+        n_all = max(MIN_RUNS, n_runs, math.ceil(n_runs * self.window_s / spent_s))
+        all_s = n_all * spent_s / n_runs
+        left_s = all_s - spent_s + (self._n_windows - self._n_done - 1) * all_s
+        fraction = (self._n_done + n_runs / n_all) / self._n_windows
+        self._fraction = max(self._fraction, fraction)
         message = f"measuring {what}: run {n_runs} of ~{n_all}, {left_s:.0f} s left"
-        self._report(Progress(message, done_s / self._total_s))
+        self._report(Progress(message, self._fraction))
 
     def next_window(self) -> None:
-        self._done_s += self.window_s
+        self._n_done += 1
 
 
 def warm_up(forward: Callable[[], object], clock: Clock[Mark], window_s: float) -> float:
     """Run until caches, pools and clocks are those of work; the time of the last run."""
+    warm_up_s = min(_WARM_UP_SHARE * window_s, _LONGEST_WARM_UP_S)
     started_s = time.perf_counter()
     n_runs = 0
     while True:
@@ -75,7 +80,7 @@ def warm_up(forward: Callable[[], object], clock: Clock[Mark], window_s: float) 
         clock.settle()
         now_s = time.perf_counter()
         n_runs += 1
-        if n_runs >= _WARM_UP_RUNS and now_s - started_s >= _WARM_UP_SHARE * window_s:
+        if n_runs >= _WARM_UP_RUNS and now_s - started_s >= warm_up_s:
             return now_s - run_started_s
 
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from irene.errors import MeterError
-from irene.worker.meters import nvml, rapl
+from irene.worker.meters import available, nvml, rapl
 from irene.worker.meters.meter import Reading
-from irene.worker.meters.replay import read, write
+from irene.worker.meters.replay import ReplayMeter, read, write
 
+READING = Reading(5.0, 0.1, "GPU board", 0.1)
 MAX_UJ = 262_143_328_850  # as an Intel package has it
 
 
@@ -41,44 +46,105 @@ class Board:
         self, power_w: float, counter_scale: float | None = 1.0, has_instant: bool = True
     ) -> None:
         self.power_w, self.counter_scale, self.has_instant = power_w, counter_scale, has_instant
-        self.now_s = 0.0
-
-    def clock(self) -> float:
-        self.now_s += 0.05
-        return self.now_s
+        self.is_lost = False
+        self.handles: list[object] = []
+        self.counted_mj: list[int] = []
 
     def nvmlInit(self) -> None:  # noqa: N802
-        return
+        if self.is_lost:
+            raise NvmlFailureError("Driver Not Loaded")
 
     def nvmlDeviceGetHandleByIndex(self, index: int) -> object:  # noqa: N802
+        self.handles.append(index)
         return index
 
     def nvmlDeviceGetHandleByUUID(self, uuid: str) -> object:  # noqa: N802
+        self.handles.append(uuid)
         return uuid
 
     def nvmlDeviceGetTotalEnergyConsumption(self, handle: object) -> int:  # noqa: N802
+        self._answer(handle)
         if self.counter_scale is None:
-            raise NvmlFailureError("not supported")
-        return round(1e3 * self.counter_scale * self.power_w * self.now_s)
+            raise NvmlFailureError("Not Supported")
+        energy_mj = round(1e3 * self.counter_scale * self.power_w * time.perf_counter())
+        self.counted_mj.append(energy_mj)
+        return energy_mj
 
     def nvmlDeviceGetPowerUsage(self, handle: object) -> int:  # noqa: N802
+        self._answer(handle)
         return round(1e3 * self.power_w)
 
     def nvmlDeviceGetFieldValues(self, handle: object, fieldIds: list[int]) -> list[_Field]:  # noqa: N802, N803
+        self._answer(handle)
+        assert fieldIds == [186]
         status = 0 if self.has_instant else 3
-        return [_Field(status, _Value(round(1e3 * self.power_w))) for _ in fieldIds]
+        return [_Field(status, _Value(round(1e3 * self.power_w)))]
+
+    def _answer(self, handle: object) -> None:
+        assert handle in self.handles
+        if self.is_lost:
+            raise NvmlFailureError("GPU is lost")
 
 
 @pytest.mark.parametrize("has_instant", [True, False])
-def test_a_board_s_energy_is_its_power_times_the_time(has_instant: bool) -> None:
-    board = Board(250.0, has_instant=has_instant)
-    meter = nvml.NvmlMeter(board, 0, board.clock)
+def test_a_board_s_energy_is_what_its_counter_advanced(has_instant: bool) -> None:
+    """Also where it has no instant power, and the plain reading is the check."""
+    meter = nvml.find(nvml=(board := Board(250.0, has_instant=has_instant)))
     meter.start()
-    for _ in range(40):
-        meter._poller._samples.append(meter._sample())  # type: ignore[union-attr] # a poll each
+    wait_for_polls()
     reading = meter.stop()
-    assert reading.covers == "GPU board"
-    assert reading.energy_j == pytest.approx(250.0 * board.now_s, rel=0.15)
+    before_mj, after_mj = board.counted_mj
+    assert reading.energy_j == pytest.approx(1e-3 * (after_mj - before_mj))
+    assert (reading.covers, meter.name) == ("GPU board", "nvml")
+    assert reading.update_period_s == nvml.UNKNOWN_UPDATE_PERIOD_S
+    assert reading.std_j == pytest.approx(250.0 * 0.1 / math.sqrt(6.0), rel=1e-6)
+
+
+@pytest.mark.parametrize("counter_scale", [None, 0.2, 3.0])
+def test_a_board_s_energy_is_polled_where_its_counter_is_missing_or_wrong(
+    counter_scale: float | None,
+) -> None:
+    meter = nvml.find(nvml=Board(250.0, counter_scale))
+    started_s = time.perf_counter()
+    meter.start()
+    wait_for_polls()
+    reading = meter.stop()
+    longest_s = time.perf_counter() - started_s
+    assert 250.0 * POLLS_S <= reading.energy_j <= 250.0 * longest_s
+
+
+def test_a_board_is_found_by_what_names_it_surely() -> None:
+    """CUDA's number of a board is not NVML's where CUDA_VISIBLE_DEVICES reorders them."""
+    board = Board(100.0)
+    nvml.find(uuid="GPU-1", index=0, nvml=board)
+    nvml.find(index=2, nvml=board)
+    assert board.handles == ["GPU-1", 2]
+
+
+def test_a_board_that_vanishes_half_way_is_an_error() -> None:
+    meter = nvml.find(nvml=(board := Board(250.0)))
+    meter.start()
+    board.is_lost = True
+    wait_for_polls()
+    with pytest.raises(MeterError, match="GPU is lost"):
+        meter.stop()
+    with pytest.raises(MeterError, match="Driver Not Loaded"):
+        nvml.find(nvml=board)
+
+
+def test_a_window_that_was_not_opened_cannot_be_closed() -> None:
+    with pytest.raises(MeterError, match="no open window"):
+        nvml.find(nvml=Board(100.0)).stop()
+    with pytest.raises(MeterError, match="no open window"):
+        ReplayMeter("nvml", [READING]).stop()
+
+
+POLLS_S = 0.1
+
+
+def wait_for_polls() -> None:
+    """Real time, as a thread of the meter polls in it."""
+    time.sleep(POLLS_S)
 
 
 @pytest.mark.parametrize(
@@ -121,8 +187,7 @@ def test_packages_and_dram_are_added_and_a_counter_may_wrap(tmp_path: Path) -> N
     for number, name in (("0:0", "core"), ("2", "psys")):
         zone(tmp_path, number, name, 0)
     times = iter([0.0, 1.0])
-    meter = rapl.find(tmp_path)
-    meter._clock = lambda: next(times)
+    meter = rapl.find(tmp_path, clock=lambda: next(times))
     meter.start()
     (first / "energy_uj").write_text("9000000")  # 1 J before the wrap, 9 J after it
     (second / "energy_uj").write_text("20000000")
@@ -141,18 +206,36 @@ def test_a_counter_that_jumps_back_is_an_error(tmp_path: Path) -> None:
         meter.stop()
 
 
-def test_counters_that_only_root_may_read_come_with_the_fix(tmp_path: Path) -> None:
-    path = zone(tmp_path, "0", "package-0", 0)
+def test_counters_that_only_root_may_read_come_with_the_fix() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        path = zone(Path(name), "0", "package-0", 0)
+        (path / "energy_uj").chmod(0o400)
+        with unprivileged(), pytest.raises(MeterError, match=r"sudo chmod a\+r .*energy_uj"):
+            rapl.find(Path(name))
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """Another user than the one who owns the files: `nobody` for root, root for nobody."""
+    user = os.geteuid()
+    os.seteuid(user or 65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+@pytest.mark.parametrize("content", ["", "not a number", None])
+def test_a_counter_that_cannot_be_read_is_an_error(tmp_path: Path, content: str | None) -> None:
+    path = zone(tmp_path, "0", "package-0", 7)
+    meter = rapl.find(tmp_path)
+    meter.start()
     (path / "energy_uj").unlink()
-    (path / "energy_uj").mkdir()  # root reads any file; a folder nobody can
-    with pytest.raises(MeterError, match="cannot be read"):
-        rapl.find(tmp_path)
-    if os.geteuid() != 0:
-        (path / "energy_uj").rmdir()
-        (path / "energy_uj").write_text("1")
-        (path / "energy_uj").chmod(0)
-        with pytest.raises(MeterError, match="chmod a\\+r"):
-            rapl.find(tmp_path)
+    if content is not None:
+        (path / "energy_uj").write_text(content)
+    with pytest.raises(MeterError, match="package-0 cannot be read"):
+        meter.stop()
 
 
 def test_a_machine_without_counters_says_so(tmp_path: Path) -> None:
@@ -161,7 +244,7 @@ def test_a_machine_without_counters_says_so(tmp_path: Path) -> None:
 
 
 def test_a_recorded_run_is_replayed_as_it_was(tmp_path: Path) -> None:
-    readings = [Reading(5.0, 0.1, "GPU board", 0.1), Reading(6.0, 0.2, "GPU board", 0.1)]
+    readings = [READING, Reading(6.0, 0.2, "GPU board", 0.1)]
     write(tmp_path / "run.json", "nvml", readings)
     meter = read(tmp_path / "run.json")
     found = []
@@ -169,3 +252,25 @@ def test_a_recorded_run_is_replayed_as_it_was(tmp_path: Path) -> None:
         meter.start()
         found.append(meter.stop())
     assert found == readings
+    meter.start()
+    with pytest.raises(MeterError, match="at its end"):
+        meter.stop()
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"meter": "x"}', '{"meter": "x", "readings": [{}]}']
+)
+def test_a_file_that_is_no_recording_is_an_error(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(MeterError, match=r"run\.json is not a recorded run"):
+        read(tmp_path / "run.json")
+
+
+def test_what_a_machine_lacks_has_a_sentence() -> None:
+    """Every device has its meter or a reason; those of the other devices are not asked."""
+    for device, meter in (("cpu", "rapl"), ("cuda:0", "nvml")):
+        found = available(device)
+        assert len(found.meters) + len(found.reasons) == 1
+        assert [it.name for it in found.meters] in ([], [meter])
+    every = available()
+    assert len(every.meters) + len(every.reasons) == 2
