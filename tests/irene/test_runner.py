@@ -313,6 +313,18 @@ async def test_the_working_folder_is_not_searched_for_modules(
     await worker.close()
 
 
+async def test_libraries_stay_warm_and_nothing_of_the_user_s_stays(tmp_path: Path) -> None:
+    (tmp_path / "layers.py").write_text("width = 4")
+    worker = Worker(sys.executable)
+    imports = "import sys, layers, transformers.pytorch_utils"
+    first = build("", top=imports, folder=str(tmp_path))
+    assert isinstance(await worker.run(TraceRequest(first), limit_s=LIMIT_S), Trace)
+    check = "import sys; was = {*sys.modules} & {'layers', 'transformers.pytorch_utils'}"
+    second = build("assert was == {'transformers.pytorch_utils'}", top=check, folder=str(tmp_path))
+    assert isinstance(await worker.run(TraceRequest(second), limit_s=LIMIT_S), Trace)
+    await worker.close()
+
+
 async def test_nothing_is_written_into_the_user_s_folder(worker: Worker, tmp_path: Path) -> None:
     (tmp_path / "layers.py").write_text("width = 4")
     spec = build("assert layers.width == 4", top="import layers", folder=str(tmp_path))

@@ -236,13 +236,14 @@ def _fork() -> int:
 
 def _new_libraries(before: frozenset[str]) -> list[str]:
     """Modules of warm libraries that this process imported, from the installed packages alone."""
-    installed = tuple(sysconfig.get_path(name) for name in ("purelib", "platlib"))
+    folders = (sysconfig.get_path(name) for name in ("purelib", "platlib"))
+    installed = tuple(os.path.realpath(it) + os.sep for it in folders)
     return [
         name
         for name, module in list(sys.modules.items())
         if name not in before
         and name.partition(".")[0] in _WARM
-        and str(getattr(module, "__file__", None)).startswith(installed)
+        and os.path.realpath(getattr(module, "__file__", None) or "").startswith(installed)
     ]
 
 
