@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from irene.energy.prices import Bound, PricedNode, ValueKind
-from irene.estimation import Estimate
+from irene.estimation import Estimate, is_open
 from irene.units import (
     format_bytes,
     format_calls,
@@ -263,20 +263,19 @@ def _conditions(estimate: Estimate) -> tuple[tuple[str, str, str], ...]:
     inputs = ", ".join(f"{it.name} {it.dtype}{list(it.shape)}" for it in trace.inputs)
     return (
         ("device", estimate.device_name, target.device.where),
-        (
-            "batch x sequence",
-            f"{target.batch_size.value} x {target.sequence_length.value}",
-            _both(target.batch_size.where, target.sequence_length.where),
+        *(
+            (name, chosen.value, chosen.where)
+            for size, name, chosen in (
+                ("batch", "batch size", target.batch_size),
+                ("sequence", "sequence length", target.sequence_length),
+            )
+            if is_open(estimate, size)
         ),
         ("dtype", trace.dtype, target.dtype.where),
         ("attention", target.attention.value, target.attention.where),
         ("model", trace.arguments, target.arguments.where),
         ("inputs", inputs, target.inputs.where),
     )
-
-
-def _both(first: str, second: str) -> str:
-    return first if first == second else f"{first}; {second}"
 
 
 def _notes(estimate: Estimate) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -82,6 +83,14 @@ class Refused:
 
 
 Outcome = Estimate | Refused
+
+
+def is_open(estimate: Estimate, size: str) -> bool:
+    """Whether the batch or sequence size counts: no description of the inputs fixes it."""
+    written = {it.name: it.expression for it in estimate.target.build.inputs}
+    if any(it.name not in written for it in estimate.trace.inputs):
+        return True
+    return any(re.search(rf"\b{size}\b", expression) for expression in written.values())
 
 
 @dataclass(frozen=True, slots=True)

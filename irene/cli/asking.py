@@ -22,9 +22,9 @@ from irene.estimation import (
     Estimator,
     Outcome,
     Refused,
+    is_open,
     plan_document,
 )
-from irene.report.findings import is_open
 from irene.runner import Worker
 from irene.source.targets import Chosen, Options, Target, config_target
 

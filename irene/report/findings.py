@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from irene.energy.prices import PricedNode
-from irene.estimation import Estimate
+from irene.estimation import Estimate, is_open
 from irene.source.targets import Chosen, Target
 from irene.tree import TensorSpec, Trace
 from irene.worker.protocol import Profile
@@ -57,14 +56,6 @@ def report_of(estimate: Estimate, line: int | None) -> Report:
         notes=estimate.notes,
         profile=estimate.profile,
     )
-
-
-def is_open(estimate: Estimate, size: str) -> bool:
-    """Whether the batch or sequence size counts: no description of the inputs fixes it."""
-    written = {it.name: it.expression for it in estimate.target.build.inputs}
-    if any(it.name not in written for it in estimate.trace.inputs):
-        return True
-    return any(re.search(rf"\b{size}\b", expression) for expression in written.values())
 
 
 def inputs_text(inputs: tuple[TensorSpec, ...]) -> str:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from irene.errors import SettingsError, TargetError
+from irene.source.outline.scanning import NEWLINE
 from irene.worker.protocol import InputExpression
 
 if sys.version_info >= (3, 11):
@@ -221,7 +222,7 @@ class _Table:
         """The line of a key inside the tool.irene tables; that of the table where unsure."""
         within = False
         first = 1
-        for number, line in enumerate(self.text.splitlines(), 1):
+        for number, line in enumerate(NEWLINE.split(self.text), 1):
             stripped = line.strip()
             if stripped.startswith("["):
                 within = stripped.startswith("[tool.irene")

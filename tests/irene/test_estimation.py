@@ -190,6 +190,32 @@ async def test_a_profile_is_kept_and_shown_only_for_its_device(tmp_path: Path) -
     store.close()
 
 
+async def test_a_stored_profile_stands_at_the_lines_of_the_text_as_it_is(tmp_path: Path) -> None:
+    """A comment changes no key; it moves what stands below it."""
+    store, options = ProfileStore(tmp_path), replace(OPTIONS, device="cpu")
+    estimator = Estimator(InProcess(), store)
+    await estimator.profile(plan_of(options=options).order[0], None)
+    before = annotate(await estimates_of(plan_of(options=options), estimator))
+    moved_plan = plan_of(f"# one\n\n{TEXT}", options)
+    moved = annotate(await estimates_of(moved_plan, estimator))
+    assert any("profiled" in it.text for it in moved.classes)
+    assert [(it.line - 2, it.label) for it in moved.lines] == [
+        (it.line, it.label) for it in before.lines
+    ]
+    store.close()
+
+
+async def test_sizes_stand_in_a_card_only_where_they_count() -> None:
+    """A comment that fixes the shapes leaves nothing to the settings."""
+    for shape, names in (("4, 8", set()), ("batch, 8", {"batch size"})):
+        text = TEXT.replace("x=float32[4, 8]", f"x=float32[{shape}]")
+        made = annotate(await estimates_of(plan_of(text), Estimator(InProcess(), None)))
+        card = next(it.card for it in made.classes if it.class_name == "Net")
+        assert card is not None
+        shown = {name for name, _, _ in card.conditions}
+        assert shown & {"batch size", "sequence length"} == names
+
+
 async def test_an_unknown_device_is_refused_with_its_source() -> None:
     outcome = (await estimates_of(plan_of(options=replace(OPTIONS, device="A10O")),
                                   Estimator(InProcess(), None))).outcomes[0]  # fmt: skip

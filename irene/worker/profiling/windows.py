@@ -124,4 +124,10 @@ def timed(forward: Callable[[], object], watch: Stopwatch[Mark], pace: Pace) -> 
                 break
     busy_s = time.process_time() - busy_started_s
     pace.next_window()
-    return Timed(tuple(runs), min(busy_s / spent_s / (os.cpu_count() or 1), 1.0))
+    return Timed(tuple(runs), min(busy_s / spent_s / n_usable_cpus(), 1.0))
+
+
+def n_usable_cpus() -> int:
+    """Processors that this process may use: fewer than the machine has under an affinity limit."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS and Windows
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
