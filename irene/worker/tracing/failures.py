@@ -25,7 +25,7 @@ def refusal_of(
         return error
     line = line_in(error, user_code.document)
     if isinstance(error, ValueQuestion):
-        return _needs_value(f"{error.operation} needs", line, recorder)
+        return _needs_value(error.operation, line, recorder)
     if isinstance(error, NoMetaKernel):
         return refuse(
             "forward",
@@ -34,14 +34,14 @@ def refusal_of(
             advice="Register a fake implementation for it (torch.library.register_fake).",
         )
     if asks_for_values(error):
-        return _needs_value("An operation here needs", line, recorder)
+        return _needs_value("an operation", line, recorder)
     return _raised(error, line, recorder, inputs)
 
 
-def _needs_value(what: str, line: int | None, recorder: Recorder) -> Refused:
+def _needs_value(operation: str, line: int | None, recorder: Recorder) -> Refused:
     return refuse(
         "data-dependent",
-        f"{what[0].upper()}{what[1:]} the values of a tensor{_where(recorder.failure)}, "
+        f"forward needs the values of a tensor for {operation}{_where(recorder.failure)}, "
         "and an estimate runs on tensors without values.",
         line=line,
         advice="Compute it with tensor operations (torch.where, masked_fill), or pass it as a "
