@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 
 from irene.worker.frames import UserCode
-from irene.worker.protocol import BuildSpec
+from irene.worker.protocol import BuildSpec, RefusalKind
 from irene.worker.refusals import Refused, describe, line_in, place_of, refuse
 
 _OUR_NAMES = ("irene", "irene_server")
@@ -308,9 +308,9 @@ def _is_missing(error: ImportError) -> bool:
 
 def _failed_load(error: Exception, spec: BuildSpec) -> Refused:
     line = line_in(error, spec.path)
-    kind = "syntax" if isinstance(error, SyntaxError) else "constructor"
+    kind: RefusalKind = "syntax" if isinstance(error, SyntaxError) else "constructor"
     return refuse(
-        kind,  # type: ignore[arg-type] # two of the kinds
+        kind,
         f"{Path(spec.path).name} raises when it is imported: "
         f"{describe(error)}{place_of(error, spec.path)}",
         line=line,

@@ -89,7 +89,7 @@ async def answers(worker: Worker) -> None:
     ("constructor", "kind", "words", "line"),
     [
         ("raise ValueError('too wide')", "constructor", "too wide", 6),
-        ("import nowhere_at_all", "constructor", "nowhere_at_all", 6),
+        ("import nowhere_at_all", "missing-import", "nowhere_at_all", 6),
         ("import os; os._exit(0)", "crash", "exit code 0", None),
         ("import os; os._exit(7)", "crash", "exit code 7", None),
         ("import sys; sys.exit(3)", "crash", "sys.exit(3)", None),
