@@ -125,7 +125,14 @@ describe("without a reload", () => {
     );
     await editor.runCommand("IrEne: Select device");
     await editor.notification(/irene\.server\.interpreter is .*no-python/).waitFor();
-    changeSettings({ "irene.server.interpreter": python });
-    await until(() => editor.lensOver("class GPT"), isValue);
+    // Written again and again: the editor begins to watch the files some time after its start.
+    const write = () => changeSettings({ "irene.server.interpreter": python });
+    const writing = setInterval(write, 3_000);
+    write();
+    try {
+      await until(() => editor.lensOver("class GPT"), isValue);
+    } finally {
+      clearInterval(writing);
+    }
   });
 });
