@@ -248,11 +248,16 @@ class Analysis:
             self._end(document, "stale")
 
     async def _read(self, document: _Open) -> bool:
-        """Whether there are new values, or none to wait for; False: the old ones stay."""
+        """Whether there are new values, or none to wait for; False: the old ones stay.
+
+        A newer task drops what this one still finds: a cancel can come too late to stop it.
+        """
+        task = asyncio.current_task()
         started_s = self._clock.now_s()
 
         def publish(annotations: Annotations) -> None:
-            self._show(document, Reading(annotations, is_whole=False), "pending")
+            if document.task is task:
+                self._show(document, Reading(annotations, is_whole=False), "pending")
 
         document.is_reading = True
         try:
@@ -264,6 +269,8 @@ class Analysis:
             reading = None
         finally:
             document.is_reading = False
+        if document.task is not task:
+            return True
         if reading is None:
             self._end(document, "failed")
             return True
@@ -275,7 +282,7 @@ class Analysis:
         return True
 
     def _show(self, document: _Open, reading: Reading, state: State) -> None:
-        """New values, of the text as it is: an edit since would have cancelled this task."""
+        """New values, of the text as it is: each edit starts a newer task."""
         document.values, document.device = reading.annotations, reading.device
         document.origins = tuple(range(1, document.text.n_lines + 1))
         self._end(document, state)

@@ -69,10 +69,14 @@ def read(text: str, version: int, label: Callable[[str], str]) -> Annotations:
 
 @dataclass
 class SlowEstimator:
-    """Reads text as `read` does, in `takes_s`; a text with `???` cannot be read to its end."""
+    """Reads text as `read` does, in `takes_s`; a text with `???` cannot be read to its end.
+
+    Unless it `stops`, a cancel comes too late: it ends with its values all the same.
+    """
 
     clock: ManualClock
     takes_s: float = 0.0
+    stops: bool = True
     texts: list[str] = field(default_factory=list)  # of all estimates that began
     n_running: int = 0
     most_running: int = 0
@@ -85,6 +89,11 @@ class SlowEstimator:
             if publish is not None:
                 publish(read(snapshot.text, snapshot.version, lambda _: "…"))
             await self.clock.sleep(self.takes_s)
+        except asyncio.CancelledError:
+            if self.stops:
+                raise
+            if publish is not None:
+                publish(read(snapshot.text, snapshot.version, lambda _: "late"))
         finally:
             self.n_running -= 1
         if "raise" in snapshot.text:
@@ -214,6 +223,51 @@ async def test_one_estimate_in_flight() -> None:
     await bench.clock.advance(1.0)
     assert bench.shown[0] == (3, "fc = Linear(9)")
     assert bench.estimator.most_running == 1
+    await bench.close()
+
+
+async def test_an_estimate_that_ends_in_spite_of_a_cancel_is_dropped() -> None:
+    """Its values are those of an older text: at the lines of the newer one they would be wrong."""
+    bench = Bench(takes_s=1.0)
+    await bench.open()
+    bench.estimator.stops = False
+    bench.edit("Linear(3)", "Linear(4)")
+    await bench.clock.advance(0.6)
+    bench.edit("class Net", "\nclass Net")
+    await settle()
+    assert bench.shown == [(4, "fc = Linear(3)"), (5, "act = ReLU(1)")]
+    assert bench.view.state == "pending"
+    await bench.clock.advance(0.6)
+    await bench.clock.advance(1.0)
+    assert bench.shown == [(4, "fc = Linear(4)"), (5, "act = ReLU(1)")]
+    assert bench.view.state == "fresh"
+    await bench.close()
+
+
+async def test_a_late_part_of_a_superseded_estimate_is_dropped() -> None:
+    """Also what an estimate says before it ends is of the text that it began with."""
+    bench = Bench(takes_s=1.0)
+    bench.estimator.stops = False
+    bench.analysis.open(URI, "/net.py", TEXT, 1)
+    await settle()
+    bench.edit("class Net", "\nclass Net")
+    await settle()
+    assert (bench.shown, bench.view.state) == ([(4, "…"), (5, "…")], "pending")
+    await bench.close()
+
+
+async def test_an_estimate_that_files_made_old_is_dropped() -> None:
+    """The version of the text is the same; what it was built from is not."""
+    bench = Bench(takes_s=1.0)
+    bench.estimator.stops = False
+    bench.analysis.open(URI, "/net.py", TEXT, 1)
+    await settle()
+    bench.analysis.again(delay_s=0.5)
+    await settle()
+    assert (bench.shown, bench.view.state) == ([(3, "…"), (4, "…")], "pending")
+    await bench.clock.advance(0.5)
+    await bench.clock.advance(1.0)
+    assert (bench.shown, bench.view.state) == (LABELS, "fresh")
     await bench.close()
 
 
