@@ -259,19 +259,56 @@ async def test_a_file_may_go_while_it_is_open(tmp_path: Path) -> None:
         await until(lambda: made.titles(uri), lambda it: "4 x 64" in it[LINE_NET])
 
 
-async def test_a_file_that_changes_on_disk_counts(tmp_path: Path) -> None:
-    """Values follow what a module imports, once the editor says that it changed."""
+@pytest.mark.parametrize("is_open", [False, True])
+async def test_a_file_that_changes_on_disk_counts(tmp_path: Path, is_open: bool) -> None:
+    """Values follow what a module imports, once the editor says that it changed.
+
+    An open file that changes on disk (a checkout, a formatter) is changed in the editor too,
+    and never saved there.
+    """
     layers = tmp_path / "layers.py"
     layers.write_text("WIDTH = 64\n", encoding="utf-8")
     text = NET.replace("from torch", "from layers import WIDTH\nfrom torch", 1)
     text = text.replace("nn.Linear(width, width)", "nn.Linear(width, WIDTH)")
     async with editor(tmp_path, settings=DEVICE) as made:
+        imported = made.uri("layers.py")
+        if is_open:
+            await made.open("layers.py", "WIDTH = 64\n")
         uri = await made.open("net.py", text)
         before = (await valued(made, uri))[LINE_NET + 1]
         layers.write_text("WIDTH = 65536\n", encoding="utf-8")
-        event = types.FileEvent(made.uri("layers.py"), types.FileChangeType.Changed)
+        if is_open:
+            made.change(imported, "WIDTH = 65536\n")
+        event = types.FileEvent(imported, types.FileChangeType.Changed)
         made.client.workspace_did_change_watched_files(types.DidChangeWatchedFilesParams([event]))
         await until(lambda: made.titles(uri), lambda it: it[LINE_NET + 1] != before)
+
+
+async def test_a_saved_file_is_not_estimated_again_but_what_may_import_it_is(
+    tmp_path: Path,
+) -> None:
+    """Its buffer is what counts; the editor tells of one save twice, by its name and as a file."""
+
+    async def runs(name: str) -> int:
+        log = tmp_path / f"{name}.log"
+        return log.stat().st_size if log.exists() else 0
+
+    def logging(name: str) -> str:
+        return f"open({str(tmp_path / name)!r} + '.log', 'a').write('x')\n{NET}"
+
+    async with editor(tmp_path, settings=DEVICE) as made:
+        saved = await made.open("saved.py", logging("saved"))
+        other = await made.open("other.py", logging("other"))
+        await valued(made, saved)
+        await valued(made, other)
+        before = await runs("saved"), await runs("other")
+        event = types.FileEvent(saved, types.FileChangeType.Changed)
+        made.client.text_document_did_save(
+            types.DidSaveTextDocumentParams(types.TextDocumentIdentifier(saved))
+        )
+        made.client.workspace_did_change_watched_files(types.DidChangeWatchedFilesParams([event]))
+        await until(lambda: runs("other"), lambda it: it > before[1])
+        assert await runs("saved") == before[0]
 
 
 async def test_another_editor_needs_no_extension(tmp_path: Path) -> None:

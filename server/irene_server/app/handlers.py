@@ -78,7 +78,7 @@ def did_change(ls: EnergyServer, params: types.DidChangeTextDocumentParams) -> N
 
 @server.feature(types.TEXT_DOCUMENT_DID_SAVE)
 def did_save(ls: EnergyServer, params: types.DidSaveTextDocumentParams) -> None:
-    ls.files_changed(except_for=params.text_document.uri)
+    ls.files_changed([params.text_document.uri])
 
 
 @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
@@ -94,8 +94,7 @@ def did_change_configuration(ls: EnergyServer, _params: types.DidChangeConfigura
 
 @server.feature(types.WORKSPACE_DID_CHANGE_WATCHED_FILES)
 def did_change_watched_files(ls: EnergyServer, params: types.DidChangeWatchedFilesParams) -> None:
-    if any(ls.analysis.text(it.uri) is None for it in params.changes):
-        ls.files_changed(except_for=None)
+    ls.files_changed({it.uri for it in params.changes})
 
 
 @server.feature(types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,11 +112,14 @@ class EnergyServer(LanguageServer):
         if self._session is not None:
             await self._session.shut_down()
 
-    def files_changed(self, except_for: str | None) -> None:
-        """What was built may have imported the files that changed on disk."""
+    def files_changed(self, uris: Collection[str]) -> None:
+        """What was built may have imported the files that changed on disk.
+
+        A document's own file does not count for it: it is estimated from its buffer.
+        """
         self.session.benches.forget()
-        others = [it for it in self.analysis.uris if it != except_for]
-        self.analysis.again(others, FILES_SETTLE_S)
+        affected = [it for it in self.analysis.uris if any(uri != it for uri in uris)]
+        self.analysis.again(affected, FILES_SETTLE_S)
 
     async def profile(self, uri: str, class_name: str | None) -> ProfileAnswer:
         """Profiles a model with a progress bar that can cancel it, then shows its values.
