@@ -57,7 +57,7 @@ class Session:
         self.roots: tuple[str, ...] = ()
         self.interpreter: InterpreterParams | None = None  # None: the client names none
         self.benches = Benches(self._store)
-        self._settings: dict[str, Settings] = {}
+        self._settings: dict[str, asyncio.Task[Settings]] = {}  # of open documents, as asked for
         self._selected: dict[str, str] = {}
         self._reported: set[str] = set()
 
@@ -75,7 +75,10 @@ class Session:
         self._selected[uri] = class_name
 
     def forget_settings(self) -> None:
-        """The settings changed: each document asks for its own again."""
+        """The settings changed: each document asks for its own again.
+
+        Answers still to come are of before the change: they reach those who wait, and go.
+        """
         self._settings.clear()
 
     def close(self, uri: str) -> None:
@@ -89,15 +92,14 @@ class Session:
 
     def known_settings(self, uri: str) -> Settings:
         """The settings of a document as they are known; the defaults before that."""
-        return self._settings.get(uri, Settings())
+        asked = self._settings.get(uri)
+        return asked.result() if asked is not None and asked.done() else Settings()
 
     async def settings(self, uri: str) -> Settings:
         """The settings of a document; asks the client once."""
         if uri not in self._settings:
-            (section,) = await self._editor.configuration([uri])
-            self._settings[uri], problems = parse(section)
-            self._report(problems)
-        return self._settings[uri]
+            self._settings[uri] = asyncio.create_task(self._ask(uri))
+        return await asyncio.shield(self._settings[uri])  # others may wait for the same answer
 
     def interpreter_of(self, settings: Settings) -> str | None:
         """The worker's interpreter: the client's choice, else the setting, else `python3`."""
@@ -158,6 +160,12 @@ class Session:
             )
             for it in planned.targets.candidates
         )
+
+    async def _ask(self, uri: str) -> Settings:
+        (section,) = await self._editor.configuration([uri])
+        settings, problems = parse(section)
+        self._report(problems)
+        return settings
 
     def _bench(self, settings: Settings) -> Bench:
         return self.benches.bench(self.interpreter_of(settings))
