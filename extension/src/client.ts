@@ -37,6 +37,7 @@ export async function startClient(options: ClientOptions): Promise<LanguageClien
   progress.attach(client);
   client.onNotification(NOTIFICATIONS.status, options.onStatus);
   client.onDidChangeState(({ oldState, newState }) => {
+    if (newState === State.Stopped) progress.endAll();
     if (newState === State.Running) options.onRunning(true);
     if (oldState === State.Running && newState === State.Stopped) options.onRunning(false);
   });

@@ -56,6 +56,12 @@ export class ProgressNotifications {
     }
   };
 
+  /** The server is gone: nothing else ends what it had begun. */
+  endAll(): void {
+    for (const shown of this.#shown.values()) shown.end();
+    this.#shown.clear();
+  }
+
   #begin(token: ProgressToken, work: WorkDoneProgressBegin): void {
     const location = vscode.ProgressLocation.Notification;
     void vscode.window.withProgress(
