@@ -10,6 +10,7 @@ import {
   type StatusParams,
 } from "./messages";
 import { ProgressNotifications } from "./progress";
+import { unlessAborted, within } from "./waiting";
 
 export interface ClientOptions {
   /** The extension's folder, also the server's working folder: never the workspace. */
@@ -19,35 +20,63 @@ export interface ClientOptions {
   readonly worker: InterpreterParams;
   readonly log: vscode.LogOutputChannel;
   readonly onStatus: (status: StatusParams) => void;
-  /** The process ended, or came back after it did. */
+  /** The process ended by itself, or came back after it did. */
   readonly onRunning: (running: boolean) => void;
 }
 
+/** A server answers in a second; on a cold disk, with a virus scanner, in twenty. */
+const START_LIMIT_MS = 60_000;
 const STOP_LIMIT_MS = 5_000;
 
-/** Starts the server; rejects where it does not answer `initialize`. */
-export async function startClient(options: ClientOptions): Promise<LanguageClient> {
+/** Starts the server; rejects, and ends it, where it does not answer `initialize`. */
+export async function startClient(
+  options: ClientOptions,
+  signal: AbortSignal,
+): Promise<LanguageClient> {
   const progress = new ProgressNotifications();
   const command = {
     command: options.python,
     args: ["-I", path.join(options.folder, "extension", "start_server.py")],
     options: { cwd: options.folder },
   };
-  const client = new LanguageClient("irene", "IrEne", command, clientOptions(options, progress));
+  const client = new Client("irene", "IrEne", command, clientOptions(options, progress));
   progress.attach(client);
   client.onNotification(NOTIFICATIONS.status, options.onStatus);
   client.onDidChangeState(({ oldState, newState }) => {
     if (newState === State.Stopped) progress.endAll();
+    if (client.isDisposed) return;
     if (newState === State.Running) options.onRunning(true);
     if (oldState === State.Running && newState === State.Stopped) options.onRunning(false);
   });
-  await client.start();
-  return client;
+  try {
+    await unlessAborted(within(client.start(), START_LIMIT_MS, "The server's start"), signal);
+    return client;
+  } catch (error) {
+    void stopClient(client, options.log);
+    throw error;
+  }
 }
 
-/** Ends the server, also one that does not answer. */
-export async function stopClient(client: LanguageClient): Promise<void> {
-  await client.dispose(STOP_LIMIT_MS);
+/** Ends the server; one that does not answer is killed, which the library does and complains of. */
+export async function stopClient(
+  client: LanguageClient,
+  log: vscode.LogOutputChannel,
+): Promise<void> {
+  await client.dispose(STOP_LIMIT_MS).catch((error: unknown) => log.warn(String(error)));
+}
+
+/** Once it is disposed, what it says of its end goes to the log alone: the end was asked for. */
+class Client extends LanguageClient {
+  isDisposed = false;
+
+  override dispose(timeout?: number): Promise<void> {
+    this.isDisposed = true;
+    return super.dispose(timeout);
+  }
+
+  override error(message: string, data?: unknown, shown?: boolean | "force"): void {
+    super.error(message, data, this.isDisposed ? false : shown);
+  }
 }
 
 function clientOptions(

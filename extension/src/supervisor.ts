@@ -1,13 +1,14 @@
 /**
  * Keeps one server running in the right interpreter. Changes are handled one after the other, and
- * the process is started anew only when its own interpreter changed or a person asks for it.
+ * the process is started anew only when its own interpreter changed or a person asks for it. That,
+ * and the end, wait for no other change: what hangs is left behind, and does nothing any more.
  */
 
 import * as fs from "node:fs/promises";
 import * as path from "node:path";
 import * as vscode from "vscode";
 import type { LanguageClient } from "vscode-languageclient/node";
-import { startClient, stopClient } from "./client";
+import { type ClientOptions, startClient, stopClient } from "./client";
 import { type InterpreterParams, NOTIFICATIONS, type StatusParams } from "./messages";
 import {
   chooseServer,
@@ -28,6 +29,7 @@ import {
 import { probe } from "./python/probe";
 import { interpreterSettings } from "./settings";
 import type { ServerState } from "./status";
+import { unlessAborted, within } from "./waiting";
 
 export interface SupervisorOptions {
   readonly context: vscode.ExtensionContext;
@@ -44,9 +46,14 @@ interface Running {
   readonly basis: string;
 }
 
+/** A notification is written at once, but to a pipe that a server which hangs does not empty. */
+const SEND_LIMIT_MS = 5_000;
+
 export class Supervisor {
   readonly #options: SupervisorOptions;
   #queue: Promise<void> = Promise.resolve();
+  /** Ends the steps that are in the queue. */
+  #steps = new AbortController();
   #running: Running | null = null;
   #worker: InterpreterParams | null = null;
   #state: ServerState = { kind: "starting" };
@@ -73,23 +80,39 @@ export class Supervisor {
 
   /** Looks again at everything that the interpreters depend on, and acts on what changed. */
   refresh(): Promise<void> {
-    return this.#enqueue(() => this.#apply());
+    return this.#enqueue((signal) => this.#apply(signal));
   }
 
   restart(): Promise<void> {
-    return this.#enqueue(async () => {
+    this.#clear();
+    return this.#enqueue(async (signal) => {
       await this.#stop();
-      await this.#apply();
+      await this.#apply(signal);
     });
   }
 
   stop(): Promise<void> {
+    this.#clear();
     return this.#enqueue(() => this.#stop());
   }
 
-  #enqueue(step: () => Promise<void>): Promise<void> {
-    this.#queue = this.#queue.then(step).catch((error: unknown) => this.#fail(error));
+  /** Each step looks at its signal before it changes anything: it may have been left behind. */
+  #enqueue(step: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    const { signal } = this.#steps;
+    this.#queue = this.#queue.then(async () => {
+      if (signal.aborted) return;
+      try {
+        await unlessAborted(step(signal), signal);
+      } catch (error) {
+        if (!signal.aborted) await this.#fail(error);
+      }
+    });
     return this.#queue;
+  }
+
+  #clear(): void {
+    this.#steps.abort();
+    this.#steps = new AbortController();
   }
 
   /** Without an interpreter that was chosen rightly, no server of an earlier choice goes on. */
@@ -101,25 +124,29 @@ export class Supervisor {
     this.#setState({ kind: "failed", reason });
   }
 
-  async #apply(): Promise<void> {
+  async #apply(signal: AbortSignal): Promise<void> {
     const folder = vscode.workspace.workspaceFolders?.[0];
     const settings = interpreterSettings(folder);
     const found = await this.#options.discovery.look(folder, settings.worker);
+    const setting = await locate(settings.server);
+    signal.throwIfAborted();
     const worker = chooseWorker(found);
     const changed = this.#noteWorker(worker, found.trusted);
-    const setting = await locate(settings.server);
     const basis = JSON.stringify([setting, worker?.path]);
     if (this.#running?.basis !== basis) {
-      const python = await this.#serverInterpreter(setting, worker, found);
+      const python = await this.#serverInterpreter(setting, worker, found, signal);
+      signal.throwIfAborted();
       if (this.#running?.python.path !== python.path) {
         await this.#stop();
-        await this.#start(python, basis);
+        signal.throwIfAborted();
+        await this.#start(python, basis, signal);
         return;
       }
       this.#running = { ...this.#running, basis };
     }
     if (changed && this.#worker !== null) {
-      await this.#running.client.sendNotification(NOTIFICATIONS.interpreter, this.#worker);
+      const told = this.#running.client.sendNotification(NOTIFICATIONS.interpreter, this.#worker);
+      await within(told, SEND_LIMIT_MS, "Telling the server its interpreter");
     }
   }
 
@@ -136,13 +163,14 @@ export class Supervisor {
     setting: string | null,
     worker: Interpreter | null,
     found: Surroundings,
+    signal: AbortSignal,
   ): Promise<Interpreter> {
     const choice = await this.#chooseServer(setting, worker, found);
     switch (choice.kind) {
       case "use":
         return choice.interpreter;
       case "make":
-        return this.#ownEnvironment(choice.bases);
+        return this.#ownEnvironment(choice.bases, signal);
       case "none":
         throw new Error(choice.reason);
       default:
@@ -173,10 +201,11 @@ export class Supervisor {
     return chooseServer(null, asked, bases, version);
   }
 
-  async #ownEnvironment(bases: readonly Interpreter[]): Promise<Interpreter> {
-    const options = await this.#environmentOptions();
+  async #ownEnvironment(bases: readonly Interpreter[], signal: AbortSignal): Promise<Interpreter> {
+    const options = await this.#environmentOptions(signal);
     const ready = await findOwnEnvironment(options);
     if (ready !== null) return ready;
+    signal.throwIfAborted();
     this.#setState({ kind: "installing" });
     try {
       return await makeOwnEnvironment(bases, options);
@@ -188,7 +217,7 @@ export class Supervisor {
     }
   }
 
-  async #environmentOptions(): Promise<OwnEnvironmentOptions> {
+  async #environmentOptions(signal: AbortSignal): Promise<OwnEnvironmentOptions> {
     const { context, log } = this.#options;
     const dist = path.join(context.extensionPath, "dist");
     const wheel = (await fs.readdir(dist)).find((it) => it.endsWith(".whl"));
@@ -201,34 +230,34 @@ export class Supervisor {
       storage: context.globalStorageUri.fsPath,
       wheel: path.join(dist, wheel),
       folder: context.extensionPath,
+      signal,
       log: (line) => log.info(line),
     };
   }
 
-  async #start(python: Interpreter, basis: string): Promise<void> {
+  async #start(python: Interpreter, basis: string, signal: AbortSignal): Promise<void> {
     const { context, log, onStatus } = this.#options;
     if (this.#worker === null) return;
     log.info(`Server's interpreter: ${python.path} (${python.source})`);
     this.#setState({ kind: "starting" });
-    const client = await startClient({
+    const options: ClientOptions = {
       folder: context.extensionPath,
       python: python.path,
       worker: this.#worker,
       log,
       onStatus,
       onRunning: (running) => {
-        if (running) this.#setState({ kind: "running" });
-        // A server that is stopped on purpose is no longer the running one when it ends.
-        else if (this.#running !== null) this.#setState(ended(python));
+        this.#setState(running ? { kind: "running" } : ended(python));
       },
-    });
+    };
+    const client = await startClient(options, signal);
     this.#running = { client, python, basis };
   }
 
   async #stop(): Promise<void> {
     const running = this.#running;
     this.#running = null;
-    if (running !== null) await stopClient(running.client);
+    if (running !== null) await stopClient(running.client, this.#options.log);
   }
 
   #setState(state: ServerState): void {

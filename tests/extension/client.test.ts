@@ -1,8 +1,8 @@
 /** The client's ends: a server that dies or never answers leaves nothing behind in the window. */
 
-import { beforeEach, expect, test, vi } from "vitest";
-import { State } from "vscode-languageclient/node";
-import { type ClientOptions, startClient } from "../../extension/src/client";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { type ClientOptions, startClient, stopClient } from "../../extension/src/client";
+import { LanguageClient, reset, State, server } from "./languageClient";
 
 /** The part of the editor that shows work: each title as long as its notification is up. */
 const window = vi.hoisted(() => ({ notifications: new Set<string>() }));
@@ -18,65 +18,35 @@ vi.mock("vscode", () => ({
   },
 }));
 
-/** The library's client without a process: its state is what the test says. */
-vi.mock("vscode-languageclient/node", () => {
-  const State = { Stopped: 1, Running: 2, Starting: 3, StartFailed: 4 };
-  class LanguageClient {
-    state = State.Stopped;
-    readonly options: Fake["options"];
-    #listeners: ((change: { oldState: number; newState: number }) => void)[] = [];
-
-    constructor(_id: string, _name: string, _server: object, options: Fake["options"]) {
-      this.options = options;
-    }
-
-    onNotification(): void {}
-
-    onDidChangeState(listener: (change: { oldState: number; newState: number }) => void): void {
-      this.#listeners.push(listener);
-    }
-
-    become(newState: number): void {
-      const oldState = this.state;
-      this.state = newState;
-      for (const listener of this.#listeners) listener({ oldState, newState });
-    }
-
-    async start(): Promise<void> {
-      this.become(State.Running);
-    }
-  }
-  return { LanguageClient, State, WorkDoneProgressCancelNotification: {} };
-});
+vi.mock("vscode-languageclient/node", () => import("./languageClient"));
 
 type Task = (progress: object, cancel: object) => Promise<void>;
-type Handle = (token: string, work: object, next: () => void) => void;
-
-/** What the fake has beyond the library's own. */
-interface Fake {
-  readonly options: { readonly middleware: { readonly handleWorkDoneProgress: Handle } };
-  become(state: State): void;
-}
 
 const running: boolean[] = [];
+const warnings: string[] = [];
+const log = { warn: (it: string) => warnings.push(it) } as unknown as ClientOptions["log"];
+const never = new AbortController().signal;
 const options: ClientOptions = {
   folder: "/extension",
   python: "/python",
   worker: { path: null, trusted: true, source: "the test" },
-  log: {} as ClientOptions["log"],
+  log,
   onStatus: () => {},
   onRunning: (it) => running.push(it),
 };
 
 beforeEach(() => {
   running.length = 0;
+  warnings.length = 0;
   window.notifications.clear();
+  reset();
 });
 
 const turn = () => new Promise((done) => setTimeout(done, 0));
 
 test("a profile's notification goes with the server that dies during it", async () => {
-  const client = (await startClient(options)) as unknown as Fake;
+  const client: unknown = await startClient(options, never);
+  if (!(client instanceof LanguageClient)) throw new Error("not the client of this test");
   const { handleWorkDoneProgress } = client.options.middleware;
   const begin = { kind: "begin", title: "profiling Net", cancellable: true, percentage: 0 };
   handleWorkDoneProgress("1", begin, () => {});
@@ -89,4 +59,45 @@ test("a profile's notification goes with the server that dies during it", async 
   await turn();
   expect([...window.notifications]).toEqual([]);
   expect(running).toEqual([true, false]);
+});
+
+test("a server that is ended on purpose is none that ended", async () => {
+  const client = await startClient(options, never);
+  await stopClient(client, log);
+  expect([running, server.shown]).toEqual([[true], []]);
+});
+
+test("a server that does not answer when it is stopped holds nobody up", async () => {
+  const client = await startClient(options, never);
+  server.shutsDown = false;
+  await stopClient(client, log);
+  expect(warnings).toEqual(["Error: Stopping timed out"]);
+});
+
+describe("a server that never answers initialize", () => {
+  beforeEach(() => {
+    vi.useFakeTimers();
+    server.initializes = false;
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  test("is ended after a minute, and the reason says so", async () => {
+    const started = expect(startClient(options, never)).rejects.toThrow(/longer than 60 s/);
+    await vi.advanceTimersByTimeAsync(59_000);
+    expect(server.ends).toBe(0);
+    await vi.advanceTimersByTimeAsync(1_000);
+    await started;
+    expect([server.ends, server.shown, running]).toEqual([1, [], []]);
+  });
+
+  test("is ended at once where its start is no longer wanted", async () => {
+    const wanted = new AbortController();
+    const started = expect(startClient(options, wanted.signal)).rejects.toThrow(/abort/);
+    await vi.advanceTimersByTimeAsync(10);
+    wanted.abort();
+    await started;
+    expect(server.ends).toBe(1);
+  });
 });

@@ -1,9 +1,18 @@
 /** The server's own environment: a half-made one never counts, an earlier one stays. */
 
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import {
   anyOwnEnvironment,
   findOwnEnvironment,
@@ -18,13 +27,16 @@ const BASE = { path: python, source: "the checkout" };
 let storage: string;
 let options: OwnEnvironmentOptions;
 let printed: string[];
+let wanted: AbortController;
 
 beforeEach(() => {
   storage = mkdtempSync(path.join(os.tmpdir(), "irene-storage-"));
   const wheel = path.join(storage, "irene_energy-0.1.0-py3-none-any.whl");
   writeFileSync(wheel, "this is no wheel");
   printed = [];
-  options = { storage, wheel, folder: storage, log: (line) => printed.push(line) };
+  wanted = new AbortController();
+  const { signal } = wanted;
+  options = { storage, wheel, folder: storage, signal, log: (line) => printed.push(line) };
 });
 
 afterEach(() => rmSync(storage, { recursive: true, force: true }));
@@ -61,6 +73,21 @@ describe("an install that fails", () => {
     const bases = ["/no/python-a", "/no/python-b"].map((it) => ({ path: it, source: "PATH" }));
     await expect(makeOwnEnvironment(bases, options)).rejects.toThrow(/python-a.*python-b/);
   });
+});
+
+test("a command that hangs is killed when the environment is no longer wanted", async () => {
+  const stuck = path.join(storage, "stuck");
+  const file = path.join(storage, "pid");
+  writeFileSync(stuck, `#!/bin/sh\necho $$ > "${file}"\necho hangs\nexec sleep 600\n`);
+  chmodSync(stuck, 0o755);
+  const bases = [{ path: stuck, source: "PATH" }, BASE];
+  const attempt = expect(makeOwnEnvironment(bases, options)).rejects.toThrow(/abort/);
+  await vi.waitFor(() => expect(printed).toContain("hangs"), 10_000);
+  wanted.abort();
+  await attempt;
+  const pid = Number(readFileSync(file, "utf8"));
+  await vi.waitFor(() => expect(() => process.kill(pid, 0)).toThrow(), 10_000);
+  expect(readdirSync(path.join(storage, "environments"))).toEqual([]);
 });
 
 test("an interrupted environment does not count", async () => {

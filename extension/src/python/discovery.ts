@@ -2,6 +2,7 @@
 
 import * as fs from "node:fs/promises";
 import * as vscode from "vscode";
+import { within } from "../waiting";
 import type { Surroundings } from "./choice";
 import { commandFiles, environmentPythons } from "./paths";
 
@@ -25,11 +26,14 @@ interface PythonApi {
 
 const ENVIRONMENTS_ID = "ms-python.vscode-python-envs";
 const PYTHON_ID = "ms-python.python";
-const ACTIVATION_LIMIT_MS = 5_000;
+/** Another extension may take long: after this the next source counts until it is ready. */
+const ANSWER_LIMIT_MS = 5_000;
 
 export class InterpreterDiscovery implements vscode.Disposable {
   readonly #changed = new vscode.EventEmitter<void>();
   readonly #subscriptions = new Map<string, vscode.Disposable>();
+  /** What the Python Environments extension answered last. */
+  #environment: string | null = null;
   readonly onDidChange = this.#changed.event;
 
   dispose(): void {
@@ -57,8 +61,17 @@ export class InterpreterDiscovery implements vscode.Disposable {
     const api = await this.#activate<EnvironmentsApi>(ENVIRONMENTS_ID);
     if (typeof api?.getEnvironment !== "function") return null;
     this.#watch(ENVIRONMENTS_ID, api.onDidChangeEnvironment);
-    const environment = await api.getEnvironment(uri);
-    return locate(environment?.execInfo?.run?.executable ?? null);
+    const before = this.#environment;
+    let late = false;
+    const asked = api.getEnvironment(uri).then((environment) => {
+      this.#environment = environment?.execInfo?.run?.executable ?? null;
+      // An answer that says nothing new would only make it be asked again, without end.
+      if (late && this.#environment !== before) this.#changed.fire();
+    });
+    await within(asked, ANSWER_LIMIT_MS, ENVIRONMENTS_ID).catch(() => {
+      late = true;
+    });
+    return locate(this.#environment);
   }
 
   async #fromPythonExtension(uri: vscode.Uri | undefined): Promise<string | null> {
@@ -68,7 +81,6 @@ export class InterpreterDiscovery implements vscode.Disposable {
     return locate(api.environments.getActiveEnvironmentPath(uri).path);
   }
 
-  /** Another extension's start may take long: after a while the next source counts until it is up. */
   async #activate<Api>(id: string): Promise<Api | undefined> {
     const extension = vscode.extensions.getExtension<Api>(id);
     if (extension === undefined || extension.isActive) return extension?.exports;
@@ -80,13 +92,10 @@ export class InterpreterDiscovery implements vscode.Disposable {
       },
       () => undefined,
     );
-    const limit = new Promise<undefined>((done) => {
-      setTimeout(() => {
-        late = true;
-        done(undefined);
-      }, ACTIVATION_LIMIT_MS);
+    return within(started, ANSWER_LIMIT_MS, id).catch(() => {
+      late = true;
+      return undefined;
     });
-    return Promise.race([started, limit]);
   }
 
   #watch(id: string, event: vscode.Event<unknown> | undefined): void {

@@ -17,10 +17,14 @@ export interface OwnEnvironmentOptions {
   readonly wheel: string;
   /** Working folder of the commands: never the workspace. */
   readonly folder: string;
+  /** Ends what runs. */
+  readonly signal: AbortSignal;
   readonly log: (line: string) => void;
 }
 
 const STAMP = "complete";
+/** Of each command: a slow network is waited for, a stuck one is not. */
+const LIMIT_MS = 600_000;
 const SOURCE = "IrEne's own environment";
 
 /** The newest environment that was made from exactly this wheel. */
@@ -43,6 +47,7 @@ export async function makeOwnEnvironment(
     try {
       return await makeFrom(base, options);
     } catch (error) {
+      if (options.signal.aborted) throw error;
       failures.push(error instanceof Error ? error.message : String(error));
       options.log(failures.at(-1) ?? "");
     }
@@ -72,7 +77,8 @@ async function makeFrom(base: Interpreter, options: OwnEnvironmentOptions): Prom
     await fs.writeFile(path.join(folder, STAMP), `${base.path}\n`);
     return { path: python, source: SOURCE };
   } catch (error) {
-    await fs.rm(folder, { recursive: true, force: true });
+    // What the command had started may still be writing.
+    await fs.rm(folder, { recursive: true, force: true, maxRetries: 5 });
     throw error;
   }
 }
@@ -111,11 +117,18 @@ async function keyOf(wheel: string): Promise<string> {
 function run(
   command: string,
   args: readonly string[],
-  { folder, log }: OwnEnvironmentOptions,
+  { folder, signal, log }: OwnEnvironmentOptions,
 ): Promise<void> {
   log(`> ${command} ${args.join(" ")}`);
+  const what = `${path.basename(command)} ${args.join(" ")}`;
+  const limit = AbortSignal.timeout(LIMIT_MS);
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd: folder, windowsHide: true });
+    const child = spawn(command, args, {
+      cwd: folder,
+      windowsHide: true,
+      signal: AbortSignal.any([signal, limit]),
+      killSignal: "SIGKILL",
+    });
     let last = "";
     const read = (chunk: Buffer) => {
       for (const line of chunk.toString().split(/\r?\n/).filter(Boolean)) {
@@ -125,10 +138,14 @@ function run(
     };
     child.stdout.on("data", read);
     child.stderr.on("data", read);
-    child.on("error", reject);
+    child.on("error", (error) => {
+      reject(
+        limit.aborted ? new Error(`${what} took longer than ${LIMIT_MS / 60_000} min`) : error,
+      );
+    });
     child.on("close", (code) => {
       if (code === 0) resolve();
-      else reject(new Error(`${path.basename(command)} ${args.join(" ")} failed (${last})`));
+      else reject(new Error(`${what} failed (${last})`));
     });
   });
 }

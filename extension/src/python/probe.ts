@@ -28,7 +28,8 @@ export async function probe(interpreter: Interpreter, folder: string): Promise<P
 
 async function ask(python: string, folder: string): Promise<Probe> {
   try {
-    const options = { cwd: folder, timeout: LIMIT_MS, windowsHide: true };
+    const limit = { timeout: LIMIT_MS, killSignal: "SIGKILL" } as const;
+    const options = { cwd: folder, windowsHide: true, ...limit };
     const { stdout } = await run(python, ["-I", "-c", QUESTION], options);
     return parseAnswer(stdout);
   } catch (error) {
