@@ -2,9 +2,9 @@
 
 For each primitive with F FLOPs and B bytes:
 
-    busy = max(F / (eta_F * peak), B / (eta_B * bandwidth))
+    busy = max(F / (eta_F * peak), B / (eta_B * bandwidth),
+               (e_F * F + e_B * B) / (P_tdp - P_busy))             cards at their power cap
     t    = max(busy, n_kernels * launch)
-    t    = max(t, (e_F * F + e_B * B) / (P_tdp - P_busy))          cards at their power cap
     E    = P_idle * (t - busy) + P_busy * busy + e_F * F + e_B * B
 
 A CPU has no other figure than its share of TDP: E = P_tdp * t. The coefficients and the
