@@ -100,7 +100,7 @@ def plan(
     maker = _Maker(path, text, outlined, options, project, _search_paths(path, roots), flaw)
     candidates = tuple(maker.target(it) for it in outlined.classes if is_buildable(it, outlined))
     by_name = {it.class_name: it for it in candidates}
-    described = [it.class_name for it in candidates if _is_described(it)]
+    described = [it.class_name for it in candidates if is_described(it)]
     name = selected if selected in by_name else default_choice(outlined, tuple(by_name), described)
     return Plan(
         candidates=candidates,
@@ -112,7 +112,8 @@ def plan(
 
 def is_described(target: Target) -> bool:
     """Whether a person wrote down how to build the target."""
-    return _is_described(target)
+    origins = (target.arguments.origin, target.inputs.origin)
+    return any(it in ("comment", "pyproject.toml") for it in origins)
 
 
 def config_target(config_dir: str, options: Options, path: str = "") -> Target:
@@ -164,11 +165,6 @@ def _example_input(annotation: str | None, name: str) -> str:
     if annotation in _EXAMPLES:
         return _EXAMPLES[annotation]
     return "float32[batch, sequence, 64]"
-
-
-def _is_described(target: Target) -> bool:
-    origins = (target.arguments.origin, target.inputs.origin)
-    return any(it in ("comment", "pyproject.toml") for it in origins)
 
 
 @dataclass(frozen=True, slots=True)
