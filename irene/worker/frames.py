@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import sysconfig
 from types import FrameType
 
@@ -43,10 +42,6 @@ class UserCode:
                 return Location(path, frame.f_lineno)
             frame = frame.f_back
         return None
-
-    def current_location(self) -> Location | None:
-        """The innermost line of the user's code that is executing now."""
-        return self.location(sys._getframe(1))
 
     def _decide(self, filename: str) -> str | None:
         if filename.startswith("<") and not filename.startswith("<ipython"):

@@ -107,7 +107,7 @@ def _from_config(cls: type, module: ModuleType, spec: BuildSpec) -> Arguments | 
     if len(required) != 1:
         return None
     name = required[0].name
-    config_class = _config_class(cls, required[0], module)
+    config_class = _config_class(cls, required[0])
     if config_class is None:
         if name in ("config", "cfg", "args"):
             return _only_config(cls, name, module)
@@ -138,14 +138,13 @@ def _no_default(config_class: type, cls: type, error: Exception) -> Refused:
     )
 
 
-def _config_class(cls: type, parameter: inspect.Parameter, module: ModuleType) -> type | None:
+def _config_class(cls: type, parameter: inspect.Parameter) -> type | None:
     annotated = _resolve(cls, parameter)
     if annotated is not None and _is_config(annotated):
         return annotated
     declared = getattr(cls, "config_class", None)
     if inspect.isclass(declared) and parameter.name == "config":
         return declared
-    del module
     return None
 
 

@@ -168,12 +168,10 @@ def _constructor_call(spec: BuildSpec) -> tuple[_ConstructorCall, tuple[Assumpti
     module = load(spec)
     cls = module_class(module, spec)
     arguments = find_arguments(cls, module, spec)
-    return _call_of_class(cls, module, arguments), arguments.assumptions
+    return _call_of_class(cls, arguments), arguments.assumptions
 
 
-def _call_of_class(cls: type, module: ModuleType, arguments: Arguments) -> _ConstructorCall:
-    del module
-
+def _call_of_class(cls: type, arguments: Arguments) -> _ConstructorCall:
     def make(attention: _Attention) -> torch.nn.Module:
         attention.choose(config_in(arguments))
         model: torch.nn.Module = cls(*arguments.args, **arguments.kwargs)
