@@ -6,24 +6,15 @@ import inspect
 import re
 from typing import TYPE_CHECKING
 
+from irene.worker.inputs.expressions import DTYPES
 from irene.worker.inputs.plans import Placeholder
 
 if TYPE_CHECKING:
     from irene.worker.inputs.conventions import Conventions
 
 _WRITTEN = re.compile(r"""(\w+)\s*\[\s*[\w.]+\s*,\s*f?["']([^"']*)["']\s*\]""")
-_DTYPES = {
-    "Float16": "float16",
-    "BFloat16": "bfloat16",
-    "Float32": "float32",
-    "Float64": "float64",
-    "Int": "int64",
-    "Integer": "int64",
-    "Int64": "int64",
-    "Int32": "int32",
-    "UInt8": "uint8",
-    "Bool": "bool",
-}
+_OF_THE_MODEL = frozenset({"Float", "Inexact", "Real", "Num", "Shaped"})
+_OF_ANY_SIZE = {"Int": "int64", "Integer": "int64", "UInt": "uint8", "Complex": "complex64"}
 _BATCH = frozenset({"b", "batch", "bs", "batch_size", "n"})
 _SEQUENCE = frozenset({"s", "t", "l", "seq", "sequence", "time", "length", "seq_len", "tokens"})
 
@@ -34,13 +25,15 @@ def from_annotation(parameter: inspect.Parameter, conventions: Conventions) -> P
     if found is None:
         return None
     kind, dimensions = found.groups()
+    dtype = _dtype(kind, conventions)
+    if dtype is None:
+        return None
     shape = []
     for word in dimensions.split():
         size = _size(word, conventions)
         if size is None:
             return None
         shape.append(size)
-    dtype = _DTYPES.get(kind, conventions.dtype)
     return Placeholder(dtype, tuple(shape), "ones" if dtype == "bool" else "random")
 
 
@@ -49,6 +42,14 @@ def _text(annotation: object) -> str:
     if isinstance(annotation, str):
         return annotation
     return getattr(annotation, "__name__", None) or str(annotation)
+
+
+def _dtype(kind: str, conventions: Conventions) -> str | None:
+    """`Int8` is int8; None for a kind that is no tensor, or of a dtype that no input can have."""
+    if kind in _OF_THE_MODEL:
+        return conventions.dtype
+    dtype = _OF_ANY_SIZE.get(kind, kind.lower())
+    return dtype if dtype in DTYPES else None
 
 
 def _size(word: str, conventions: Conventions) -> int | None:

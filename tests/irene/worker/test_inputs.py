@@ -86,6 +86,47 @@ def test_floating_inputs_follow_the_dtype_of_the_model() -> None:
     assert [it.text for it in found.assumptions] == ["input: bfloat16 as the model, not float32"]
 
 
+def annotated_with(annotation: object) -> nn.Module:
+    """A model in bfloat16 whose forward takes one parameter, annotated so."""
+
+    def forward(self: nn.Module, x: Any) -> Any:
+        return x
+
+    forward.__annotations__["x"] = annotation
+    model = type("Net", (nn.Module,), {"forward": forward})()
+    model.weight = nn.Parameter(torch.zeros(1, dtype=torch.bfloat16))
+    assert isinstance(model, nn.Module)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [
+        *((kind, "bfloat16") for kind in ("Float", "Inexact", "Real", "Num", "Shaped")),
+        *((kind, kind.lower()) for kind in ("Float16", "BFloat16", "Float32", "Float64")),
+        *((kind, kind.lower()) for kind in ("Int8", "Int16", "Int32", "Int64", "UInt8")),
+        *((kind, kind.lower()) for kind in ("Complex64", "Complex128", "Bool")),
+        *((kind, "int64") for kind in ("Int", "Integer")),
+        ("UInt", "uint8"),
+        ("Complex", "complex64"),
+        *((kind, None) for kind in ("UInt16", "Int4", "Float8e5m2", "Key", "Annotated", "dict")),
+    ],
+)
+@pytest.mark.parametrize("is_text", [True, False])
+def test_an_annotation_has_the_dtype_that_it_names(
+    kind: str, dtype: str | None, is_text: bool
+) -> None:
+    """That of the model where it leaves it open; none for what no tensor is made of."""
+    written = f"{kind}[Tensor, 'batch seq 3']"
+    model = annotated_with(written if is_text else type(written, (), {}))  # jaxtyping's are classes
+    if dtype is None:
+        assert refusal(model).kind == "inputs"
+        return
+    (found,) = find_inputs(model, spec()).kwargs.values()
+    assert isinstance(found, Placeholder)
+    assert (found.dtype, found.shape) == (dtype, (4, 16, 3))
+
+
 class Config:
     """What Conventions reads of a Transformers config."""
 
