@@ -128,7 +128,6 @@ class _TooLargeError(MemoryError):
 
 
 def _allocation_limit() -> contextlib.AbstractContextManager[object]:
-    import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
     class Limit(TorchDispatchMode):
@@ -142,14 +141,30 @@ def _allocation_limit() -> contextlib.AbstractContextManager[object]:
             kwargs: dict[str, object] | None = None,
         ) -> object:
             result = func(*args, **(kwargs or {}))
-            if isinstance(result, torch.Tensor) and not func.is_view:
-                self.n_bytes += result.numel() * result.element_size()
+            self.n_bytes += _new_bytes(result, (args, kwargs))
             if self.n_bytes > _LARGEST_REAL_BYTES:
                 raise _TooLargeError
             return result
 
     limit: contextlib.AbstractContextManager[object] = Limit()  # type: ignore[no-untyped-call] # of torch
     return limit
+
+
+def _new_bytes(result: object, arguments: object) -> int:
+    """Memory of the tensors in `result` that is not that of an argument."""
+    import torch
+    from torch.utils._pytree import tree_leaves
+
+    def tensors(of: object) -> list[torch.Tensor]:
+        return [it for it in tree_leaves(of) if isinstance(it, torch.Tensor)]
+
+    def is_new(tensor: torch.Tensor) -> bool:
+        return not any(
+            torch._C._is_alias_of(tensor, it)  # type: ignore[attr-defined] # not in torch's stubs
+            for it in tensors(arguments)
+        )
+
+    return sum(it.numel() * it.element_size() for it in tensors(result) if is_new(it))
 
 
 @contextlib.contextmanager

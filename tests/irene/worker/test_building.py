@@ -218,6 +218,28 @@ def test_a_large_constructor_that_reads_weights_is_refused_at_its_line() -> None
     assert (found.kind, found.line) == ("constructor", 8)
 
 
+@pytest.mark.parametrize(
+    ("made", "is_refused"),
+    [
+        ("self.x.zero_()", False),
+        ("torch.add(self.x, 1, out=self.x)", False),
+        ("self.x[1:].view(1, -1).t()", False),
+        ("torch.ones(2, 2).to_sparse()", False),
+        ("self.x.clone()", True),
+        ("torch.unbind_copy(self.x.view(4, -1))", True),
+    ],
+)
+def test_real_memory_is_limited_where_it_is_allocated(made: str, is_refused: bool) -> None:
+    """64 MiB twenty times are too much, but not written twenty times into the same memory."""
+    line = f"self.x = torch.empty(2**24); [{made} for _ in range(20)]; self.fc.weight.max().item()"
+    made_spec = spec(net_with(line))
+    if is_refused:
+        assert refusal(made_spec).kind == "constructor"
+        return
+    built = build(made_spec, on_meta=True)
+    assert any("built with real memory" in it.text for it in built.assumptions)
+
+
 @pytest.mark.parametrize("on_meta", [True, False])
 def test_lazy_layers_get_their_sizes_from_the_inputs(on_meta: bool) -> None:
     text = net_with("self.fc = nn.LazyLinear(3)")
