@@ -199,25 +199,27 @@ def _is_ours(module: ModuleType) -> bool:
 
 def _shadowed_names(folders: Sequence[str]) -> frozenset[str]:
     """Top-level names that the folders define, and that something else is loaded under."""
-    names = set()
+    found: dict[str, Path] = {}
     for folder in folders:
-        if "site-packages" in folder:
-            continue
-        for name in _modules_in(folder):
-            loaded = getattr(sys.modules.get(name), "__file__", None)
-            if loaded is not None and not loaded.startswith(folder):
-                names.add(name)
-    return frozenset(names - _ALWAYS_PYTHONS)
+        if "site-packages" not in folder:
+            found = _modules_in(folder) | found  # the first folder counts
+    shadowed = set()
+    for name in found.keys() & sys.modules.keys() - _ALWAYS_PYTHONS:
+        loaded = getattr(sys.modules[name], "__file__", None)
+        if loaded is not None and os.path.realpath(loaded) != os.path.realpath(found[name]):
+            shadowed.add(name)
+    return frozenset(shadowed)
 
 
-def _modules_in(folder: str) -> Iterator[str]:
+def _modules_in(folder: str) -> dict[str, Path]:
+    """The files that imports of top-level names would execute; a package stands before a file."""
     try:
         entries = list(Path(folder).iterdir())
     except OSError:
-        return
-    for entry in entries:
-        if entry.suffix == ".py" or (entry.is_dir() and (entry / "__init__.py").is_file()):
-            yield entry.stem
+        return {}
+    files = {it.stem: it for it in entries if it.suffix == ".py"}
+    packages = {it.name: it / "__init__.py" for it in entries}
+    return files | {name: it for name, it in packages.items() if it.is_file()}
 
 
 def _offline() -> dict[str, str | None]:

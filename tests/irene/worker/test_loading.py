@@ -151,6 +151,42 @@ def test_everything_is_as_before_when_the_users_imports_end(tmp_path: Path) -> N
     assert importlib.import_module("irene") is irene
 
 
+@pytest.mark.parametrize("environment", ["project/.venv", "project-venv", "elsewhere"])
+@pytest.mark.parametrize("own", ["regexy.py", "regexy/__init__.py"])
+def test_a_file_of_the_user_s_stands_before_a_loaded_package_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: str, own: str
+) -> None:
+    """As in a fresh Python, wherever the environment lies; afterwards the package is back."""
+    packages = tmp_path / environment / "lib/python3/site-packages"
+    for path, who in (
+        (packages / "regexy/__init__.py", "package"),
+        (tmp_path / "project" / own, "user"),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"WHO = {who!r}\n")
+    monkeypatch.syspath_prepend(packages)
+    monkeypatch.delitem(sys.modules, "regexy", raising=False)
+    assert importlib.import_module("regexy").WHO == "package"
+    module = loaded(tmp_path / "project/net.py", "from regexy import WHO\n")
+    assert module.WHO == "user"
+    assert sys.modules["regexy"].WHO == "package"
+    monkeypatch.delitem(sys.modules, "regexy")
+
+
+def test_what_the_first_folder_gave_is_kept_while_a_model_runs(tmp_path: Path) -> None:
+    """A later search path with a file of that name brings no second module of it."""
+    for folder in ("src", "other"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "twice_there.py").write_text(f"FOLDER = {folder!r}\n")
+    folders = (str(tmp_path / "src"), str(tmp_path / "other"))
+    made = spec(tmp_path / "src/net.py", "import twice_there\n", search_paths=folders)
+    with users_imports(made):
+        first = load(made).twice_there
+        with users_imports(made):
+            assert importlib.import_module("twice_there") is first
+    assert first.FOLDER == "src"
+
+
 def test_files_that_the_document_imports_are_read_anew_each_time(tmp_path: Path) -> None:
     """Also where one process answers many requests, and two projects have one name."""
     for project, width in (("a", 1), ("b", 2), ("a", 3)):
