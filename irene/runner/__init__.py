@@ -69,14 +69,15 @@ class Worker:
         return await lane.run(request, limit_s, on_progress or _ignore)
 
     async def close(self) -> None:
-        """End all processes; a later request would start new ones."""
+        """End all processes; what waits and what comes later is answered as cancelled."""
         await asyncio.gather(self._building.close(), self._measuring.close())
 
 
 class _Lane:
     """One request at a time, in a process that is there or will be.
 
-    Where a process serves one request only, a spare one is starting meanwhile.
+    Where a process serves one request only, a spare one is starting meanwhile. Once it is
+    closed, no process starts any more.
     """
 
     def __init__(self, start: Callable[[], Coroutine[None, None, WorkerProcess]]) -> None:
@@ -86,6 +87,7 @@ class _Lane:
         self._process: WorkerProcess | None = None
         self._spare: asyncio.Task[WorkerProcess] | None = None
         self._ending: set[asyncio.Task[None]] = set()
+        self._is_closed = False
         self._n_deaths = 0  # in a row, of processes that should have gone on
 
     async def run(
@@ -93,6 +95,8 @@ class _Lane:
     ) -> protocol.Answer:
         async with self._turn:
             worker = await self._take(on_progress)
+            if worker is None:
+                return endings.cancelled()
             worker.forget_words()
             request_id = next(self._ids)
             worker.send(protocol.encode_request(request_id, request, limit_s))
@@ -104,27 +108,31 @@ class _Lane:
                 raise
             finally:
                 self._give_back(worker)
+            if self._is_closed:
+                return endings.cancelled()
             await _log_words(worker, answer)
             return answer
 
     async def close(self) -> None:
-        if self._spare is not None:
-            self._spare.add_done_callback(self._end_unused)
-            self._spare.cancel()
-            await asyncio.gather(self._spare, return_exceptions=True)
-            self._spare = None
+        self._is_closed = True
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.add_done_callback(self._end_unused)
+            spare.cancel()
+            await asyncio.gather(spare, return_exceptions=True)
         if self._process is not None:
             self._end(self._process)
             self._process = None
         await asyncio.gather(*self._ending)
 
-    async def _take(self, on_progress: OnProgress) -> WorkerProcess:
+    async def _take(self, on_progress: OnProgress) -> WorkerProcess | None:
+        """The process for the next request; None once this is closed."""
         if self._process is not None and not self._process.is_alive:
             self._give_back(self._process)  # it died while nobody asked it anything
-        if self._process is None:
+        if self._process is None and not self._is_closed:
             await self._pause(on_progress)
             self._process = await self._next_process()
-            if not self._process.forks:
+            if self._process is not None and not self._process.forks:
                 self._spare = asyncio.create_task(self._start())
         return self._process
 
@@ -135,15 +143,23 @@ class _Lane:
             on_progress(protocol.Progress(f"Python died; starting it in {pause_s:g} s", None))
             await asyncio.sleep(pause_s)
 
-    async def _next_process(self) -> WorkerProcess:
-        if self._spare is not None:
-            await asyncio.wait([self._spare])  # goes on where this caller is cancelled
-            spare, self._spare = self._spare, None
-            worker = spare.result()
-            if worker.is_alive:
-                return worker
+    async def _next_process(self) -> WorkerProcess | None:
+        worker = await self._started()
+        if worker is not None and not worker.is_alive:  # it died while it was the spare one
             self._end(worker)
-        return await self._start()
+            worker = await self._started()
+        return worker
+
+    async def _started(self) -> WorkerProcess | None:
+        """The spare process, or one that starts now; None where this is closed meanwhile."""
+        if self._is_closed:
+            return None
+        spare = self._spare = self._spare or asyncio.create_task(self._start())
+        await asyncio.wait([spare])  # goes on where this caller is cancelled
+        if self._spare is not spare:  # `close` has taken it, and ends it
+            return None
+        self._spare = None
+        return spare.result()
 
     def _give_back(self, worker: WorkerProcess) -> None:
         """Keep it for the next request where it is there for several, and alive."""

@@ -272,6 +272,25 @@ async def test_closing_leaves_no_process(either: Worker) -> None:
     await until(lambda: not any(is_running(it.pid) for it in started))
 
 
+@pytest.mark.parametrize("delay_s", [0.0, 0.05, 1.0])
+async def test_closing_answers_what_waits_and_starts_nothing_more(
+    either: Worker, delay_s: float
+) -> None:
+    """Whether a process is still starting, or the first request is under way, or none comes."""
+    before = set(psutil.Process().children(recursive=True))
+    worker = Worker(sys.executable, environment=either.environment)
+    endless = TraceRequest(build("while True: pass"))
+    tasks = [asyncio.create_task(worker.run(endless, limit_s=LIMIT_S)) for _ in range(3)]
+    await asyncio.sleep(delay_s)
+    await worker.close()
+    tasks.append(asyncio.create_task(worker.run(endless, limit_s=LIMIT_S)))
+    answers = await asyncio.wait_for(asyncio.gather(*tasks), 10.0)
+    assert [it.kind for it in answers if isinstance(it, Refusal)] == ["cancelled"] * 4
+    await asyncio.sleep(0.5)  # a process that would be started now is there then
+    started = set(psutil.Process().children(recursive=True)) - before
+    assert not [it for it in started if is_running(it.pid)]
+
+
 @pytest.mark.parametrize("variables", [{}, ALONE])
 async def test_a_runner_that_is_killed_leaves_no_process(
     tmp_path: Path, variables: dict[str, str]
@@ -435,6 +454,7 @@ async def test_start_up_files_of_an_interpreter_may_print_and_an_old_one_is_name
     await worker.close()
     assert isinstance(answer, Environment)
     custom.write_text("import sys; sys.version_info = (3, 8, 1); sys.version = '3.8.1 (old)'")
+    worker = Worker(bare_python, environment=worker.environment)
     with pytest.raises(WorkerError, match=r"3\.10 or newer, this is Python 3\.8\.1"):
         await worker.run(EnvironmentRequest(), limit_s=LIMIT_S)
     await worker.close()
