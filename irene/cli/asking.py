@@ -104,7 +104,6 @@ async def _ask(asked: Asked, question: Callable[[Estimator], Awaitable[T]]) -> T
         return await question(Estimator(worker, store))
     finally:
         await worker.close()
-        store.close()
         for notice in store.take_notices():
             complain(notice)
 

@@ -88,7 +88,6 @@ class Session:
     async def shut_down(self) -> None:
         """Ends the workers."""
         await self.benches.close()
-        self._store.close()
 
     def known_settings(self, uri: str) -> Settings:
         """The settings of a document as they are known; the defaults before that."""

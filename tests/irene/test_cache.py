@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from irene import cache
 from irene.cache import ProfileStore, profile_key
 from irene.errors import CacheError
 from irene.tree import ClassOrigin, TensorSpec, Trace
-from irene.worker.protocol import BuildSpec, InputExpression
+from irene.worker.protocol import BuildSpec, InputExpression, Profile
 
 WRITER = Path(__file__).parent.parent / "fixtures" / "process_writer.py"
 _spec = importlib.util.spec_from_file_location("process_writer", WRITER)
@@ -37,9 +38,8 @@ BUILD = BuildSpec(
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[ProfileStore]:
-    with closing(ProfileStore(tmp_path)) as made:
-        yield made
+def store(tmp_path: Path) -> ProfileStore:
+    return ProfileStore(tmp_path)
 
 
 def test_a_profile_comes_back_as_it_was_stored(store: ProfileStore, tmp_path: Path) -> None:
@@ -48,10 +48,10 @@ def test_a_profile_comes_back_as_it_was_stored(store: ProfileStore, tmp_path: Pa
     store.keep("key", "EPYC", replace(PROFILE, n_runs=3))
     store.keep("key", "EPYC", PROFILE)
     store.keep("key", "T4", on_gpu)
-    with closing(ProfileStore(tmp_path)) as found:
-        assert found.profiles("key") == {"EPYC": PROFILE, "T4": on_gpu}
-        assert found.profiles("another key") == {}
-        assert found.take_notices() == ()
+    found = ProfileStore(tmp_path)
+    assert found.profiles("key") == {"EPYC": PROFILE, "T4": on_gpu}
+    assert found.profiles("another key") == {}
+    assert found.take_notices() == ()
 
 
 @pytest.mark.parametrize(
@@ -115,6 +115,17 @@ def newer_database(path: Path) -> None:
         connection.execute("PRAGMA user_version = 99")
 
 
+def empty_database(path: Path) -> None:
+    """It says that it is ours, and has no table."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 1")
+
+
+def foreign_database(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE profile (of TEXT, another TEXT)")
+
+
 def cut_database(path: Path) -> None:
     """A real one whose middle is overwritten, as a bad disk does."""
     process_writer.write(path.parent, 0, 20)
@@ -129,9 +140,11 @@ def cut_database(path: Path) -> None:
         lambda path: path.write_bytes(b"not a database at all" * 300),
         lambda path: path.write_bytes(b"SQLite format 3\x00" + b"x" * 5000),
         newer_database,
+        empty_database,
+        foreign_database,
         cut_database,
     ],
-    ids=["text", "header alone", "newer", "damaged pages"],
+    ids=["text", "header alone", "newer", "no table", "another table", "damaged pages"],
 )
 def test_a_file_that_cannot_be_used_is_set_aside_and_said_once(
     store: ProfileStore, tmp_path: Path, damage: Callable[[Path], object]
@@ -149,11 +162,39 @@ def test_a_file_that_cannot_be_used_is_set_aside_and_said_once(
     assert store.take_notices() == ()
 
 
+def test_a_file_that_is_deleted_or_replaced_takes_no_later_profile_with_it(
+    store: ProfileStore, tmp_path: Path
+) -> None:
+    """People empty their caches while the editor is open."""
+    store.keep("key", "cpu", PROFILE)
+    for path in tmp_path.iterdir():
+        path.unlink()
+    assert store.profiles("key") == {}
+    store.keep("key", "cpu", PROFILE)
+    assert ProfileStore(tmp_path).profiles("key") == {"cpu": PROFILE}
+    (tmp_path / "profiles.sqlite").rename(tmp_path / "moved.sqlite")
+    store.keep("another key", "cpu", PROFILE)
+    assert ProfileStore(tmp_path).profiles("another key") == {"cpu": PROFILE}
+    assert store.take_notices() == ()
+
+
+def test_threads_share_a_store(store: ProfileStore, tmp_path: Path) -> None:
+    """Also where they all find the same damaged file: it is set aside once."""
+    (tmp_path / "profiles.sqlite").write_text("damaged" * 1000)
+
+    def keep(number: int) -> dict[str, Profile]:
+        store.keep(f"key {number}", "cpu", PROFILE)
+        return store.profiles(f"key {number}")
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(keep, range(20))) == [{"cpu": PROFILE}] * 20
+    assert len(store.take_notices()) == 1
+
+
 def test_files_set_aside_are_never_overwritten(tmp_path: Path) -> None:
     for text in ("first", "second"):
         (tmp_path / "profiles.sqlite").write_text(text * 1000)
-        with closing(ProfileStore(tmp_path)) as store:
-            assert store.profiles("key") == {}
+        assert ProfileStore(tmp_path).profiles("key") == {}
     kept = sorted(path.read_text()[:5] for path in tmp_path.glob("*.damaged-?"))
     assert kept == ["first", "secon"]
 
@@ -169,11 +210,11 @@ def test_a_profile_of_another_shape_is_measured_again(store: ProfileStore, tmp_p
 
 def test_a_folder_that_cannot_be_made_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with closing(ProfileStore(tmp_path / "file" / "below")) as store:
-        with pytest.raises(CacheError, match="IRENE_CACHE_DIR"):
-            store.keep("key", "cpu", PROFILE)
-        with pytest.raises(CacheError, match="IRENE_CACHE_DIR"):
-            store.profiles("key")
+    store = ProfileStore(tmp_path / "file" / "below")
+    with pytest.raises(CacheError, match="IRENE_CACHE_DIR"):
+        store.keep("key", "cpu", PROFILE)
+    with pytest.raises(CacheError, match="IRENE_CACHE_DIR"):
+        store.profiles("key")
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_that_says_what_to_do() -> None:
@@ -183,7 +224,6 @@ def test_a_folder_that_cannot_be_written_is_an_error_that_says_what_to_do() -> N
         store = ProfileStore(folder)
         with unprivileged(), pytest.raises(CacheError, match="writable"):
             store.keep("key", "cpu", PROFILE)
-        store.close()
         folder.chmod(0o755)
 
 
