@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -39,8 +40,19 @@ PROFILE_LIMIT_S = 900.0
 PROFILE_WINDOW_S = 5.0
 MAX_TRACES = 32
 
-PASSING = frozenset({"cancelled", "timeout", "crash", "memory", "internal", "no-interpreter"})
-"""Refusals that another try may not meet; they are not remembered."""
+PASSING = frozenset(
+    {
+        "cancelled",
+        "timeout",
+        "crash",
+        "memory",
+        "internal",
+        "no-interpreter",
+        "no-torch",
+        "missing-import",
+    }
+)
+"""Refusals that another try may not meet, as after an installation; they are not remembered."""
 
 
 class Worker(Protocol):
@@ -143,6 +155,9 @@ def _order(outlined: Outline, targets: Plan) -> tuple[Target, ...]:
 class Estimator:
     """Estimates in one worker; remembers the traces of targets that did not change.
 
+    Hashing, the store and pricing run in threads: each may take long where files are large
+    or another process holds the store, and the caller's loop has an editor to answer.
+
     The invariant: a remembered trace is what the worker would answer now. A build's key
     holds its whole text; `forget` drops all when a file on disk changed.
     """
@@ -167,14 +182,13 @@ class Estimator:
         """The profile of a target on its device where one is stored, else its price."""
         if target.flaw is not None:
             return Refused(target, target.flaw)
-        device = _device(target)
+        device = await asyncio.to_thread(_device, target)
         if isinstance(device, Refusal):
             return Refused(target, device)
         trace = await self._trace(target.build)
         if isinstance(trace, Refusal):
             return Refused(target, trace)
-        profiles = self._profiles(target.build, trace)
-        return _estimate(target, device, trace, profiles)
+        return await asyncio.to_thread(self._priced, target, device, trace)
 
     async def profile(
         self, target: Target, on_progress: OnProgress | None, *, fresh: bool = False
@@ -186,21 +200,22 @@ class Estimator:
         """
         if target.flaw is not None:
             return Refused(target, target.flaw)
-        device = _device(target)
+        device = await asyncio.to_thread(_device, target)
         if isinstance(device, Refusal):
             return Refused(target, device)
-        local = _local(device)
+        local = await asyncio.to_thread(_local, device)
         trace = await self._trace(target.build)
         if isinstance(trace, Refusal):
             return Refused(target, trace)
-        stored = {} if fresh else self._profiles(target.build, trace)
+        key = await asyncio.to_thread(profile_key, target.build, trace)
+        stored = {} if fresh else await asyncio.to_thread(self._profiles, key, trace)
         if local.id not in stored:
             answer = await self._run_profile(target.build, local, on_progress)
             if isinstance(answer, Refusal):
                 return Refused(target, answer)
             stored = {**stored, local.id: answer}
-            self._keep(target.build, answer, local)
-        return _estimate(target, local, trace, stored)
+            await asyncio.to_thread(self._keep, target.build, key, answer, local)
+        return await asyncio.to_thread(_estimate, target, local, trace, stored)
 
     async def _run_profile(
         self, build: BuildSpec, device: Device, on_progress: OnProgress | None
@@ -231,24 +246,34 @@ class Estimator:
         except WorkerError as err:
             return Refusal("no-interpreter", str(err), None, "Choose another interpreter.")
 
-    def _profiles(self, build: BuildSpec, trace: Trace) -> Mapping[str, Profile]:
+    def _priced(self, target: Target, device: Device, trace: Trace) -> Outcome:
+        if self._store is None:
+            return _estimate(target, device, trace, {})
+        profiles = self._profiles(profile_key(target.build, trace), trace)
+        return _estimate(target, device, trace, profiles)
+
+    def _profiles(self, key: str, trace: Trace) -> Mapping[str, Profile]:
         """Stored profiles of just this target, by device id; none where the cache fails."""
         if self._store is None:
             return {}
         try:
-            found = self._store.profiles(profile_key(build, trace))
+            found = self._store.profiles(key)
             # Equal keys are equal trees but for their lines, which comments move.
             return {device_id: replace(it, trace=trace) for device_id, it in found.items()}
         except CacheError as err:
             _log.warning("%s", err)
             return {}
 
-    def _keep(self, build: BuildSpec, profile: Profile, device: Device) -> None:
+    def _keep(self, build: BuildSpec, key: str, profile: Profile, device: Device) -> None:
+        """Store a profile under the key of before it ran, if that is still its key."""
         if self._store is None:
             return
         subject = f"{build.path}:{build.class_name}"
+        if profile_key(build, profile.trace) != key:
+            _log.warning("%s changed while it ran: the profile is shown but not kept", subject)
+            return
         try:
-            self._store.keep(profile_key(build, profile.trace), device.id, profile, subject)
+            self._store.keep(key, device.id, profile, subject)
         except CacheError as err:
             _log.warning("the profile is shown but not kept: %s", err)
 

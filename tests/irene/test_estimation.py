@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
+import time
 from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from irene.annotations import Annotations, annotate
-from irene.cache import ProfileStore
+from irene.cache import ProfileStore, profile_key
 from irene.estimation import (
     Document,
     DocumentPlan,
@@ -19,6 +24,7 @@ from irene.estimation import (
     OnProgress,
     plan_document,
 )
+from irene.estimation import Refused as OutcomeRefused
 from irene.source.targets import Options
 from irene.worker.protocol import (
     Answer,
@@ -26,6 +32,7 @@ from irene.worker.protocol import (
     Profile,
     ProfileRequest,
     Refusal,
+    RefusalKind,
     Request,
     TraceRequest,
 )
@@ -68,6 +75,7 @@ class InProcess:
 
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()
+        self.while_profiling: Callable[[], object] = lambda: None
 
     async def run(
         self, request: Request, *, limit_s: float, on_progress: OnProgress | None = None
@@ -80,9 +88,23 @@ class InProcess:
             return refused.refusal
         if isinstance(request, TraceRequest):
             return made
+        self.while_profiling()
         times = (CallTime((), 1, 0.5, 0.001), CallTime(("mix",), 1, 0.1, 0.001))
         return Profile(made, times, 9, 0, "cpu", "this machine", None, None, "none", "", 1.0, 1,
                        made.torch_version, "2026-01-01T00:00:00+00:00")  # fmt: skip
+
+
+class Refusing(InProcess):
+    """As that one, but refuses as long as it has a refusal."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__()
+        self.refusal: Refusal | None = refusal
+
+    async def run(
+        self, request: Request, *, limit_s: float, on_progress: OnProgress | None = None
+    ) -> Answer:
+        return self.refusal or await super().run(request, limit_s=limit_s)
 
 
 def plan_of(text: str = TEXT, options: Options = OPTIONS) -> DocumentPlan:
@@ -187,7 +209,6 @@ async def test_a_profile_is_kept_and_shown_only_for_its_device(tmp_path: Path) -
     assert worker.asked["ProfileRequest"] == 1
     await estimator.profile(here.order[0], None, fresh=True)
     assert worker.asked["ProfileRequest"] == 2
-    store.close()
 
 
 async def test_a_stored_profile_stands_at_the_lines_of_the_text_as_it_is(tmp_path: Path) -> None:
@@ -202,7 +223,6 @@ async def test_a_stored_profile_stands_at_the_lines_of_the_text_as_it_is(tmp_pat
     assert [(it.line - 2, it.label) for it in moved.lines] == [
         (it.line, it.label) for it in before.lines
     ]
-    store.close()
 
 
 async def test_sizes_stand_in_a_card_only_where_they_count() -> None:
@@ -214,6 +234,81 @@ async def test_sizes_stand_in_a_card_only_where_they_count() -> None:
         assert card is not None
         shown = {name for name, _, _ in card.conditions}
         assert shown & {"batch size", "sequence length"} == names
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_asked_again"),
+    [("no-torch", True), ("missing-import", True), ("crash", True), ("constructor", False)],
+)
+async def test_a_refusal_that_an_installation_cures_is_not_remembered(
+    kind: RefusalKind, is_asked_again: bool
+) -> None:
+    """The text is the same, and yet another try may succeed."""
+    worker = Refusing(Refusal(kind, "no", None, "Install it."))
+    estimator, target = Estimator(worker, None), plan_of().order[0]
+    assert isinstance(await estimator.outcome(target), OutcomeRefused)
+    worker.refusal = None
+    assert isinstance(await estimator.outcome(target), Estimate) is is_asked_again
+
+
+async def test_a_profile_of_code_that_changed_while_it_ran_is_not_kept(tmp_path: Path) -> None:
+    """What ran is neither known to be the old helper nor the new one."""
+    helper = tmp_path / "helper_layer.py"
+    code = "from torch import nn\nclass Helper(nn.{layer}):\n    pass\n"
+    helper.write_text(code.format(layer="Linear"))
+    text = (
+        "from torch import nn\nfrom helper_layer import Helper\n# irene: Net(), x=float32[4, 8]\n"
+        "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.a = Helper(8, 8)\n    def forward(self, x):\n        return self.a(x)\n"
+    )
+    document, options = Document(str(tmp_path / "net.py"), text), replace(OPTIONS, device="cpu")
+    target = plan_document(document, options, (str(tmp_path),), None).order[0]
+    worker, store = InProcess(), ProfileStore(tmp_path / "cache")
+
+    async def kind_after(edit: Callable[[], object]) -> str:
+        worker.while_profiling = edit
+        estimator = Estimator(worker, store)
+        shown = await estimator.profile(target, None, fresh=True)
+        assert isinstance(shown, Estimate)
+        assert shown.priced.kind == "profiled"
+        later = await Estimator(worker, store).outcome(target)
+        assert isinstance(later, Estimate)
+        return later.priced.kind
+
+    assert await kind_after(lambda: helper.write_text(helper.read_text() + "X = 1\n")) == "modelled"
+    assert (
+        await kind_after(lambda: helper.write_text("# a comment\n" + helper.read_text()))
+        == "profiled"
+    )
+
+
+async def test_a_cache_that_another_process_holds_stops_nothing_else(tmp_path: Path) -> None:
+    """Hashing, SQLite and prices are work of other threads: the loop of an editor goes on."""
+    store, target = ProfileStore(tmp_path), plan_of(options=replace(OPTIONS, device="cpu")).order[0]
+    estimator = Estimator(InProcess(), store)
+    await estimator.outcome(target)
+    longest_s = 0.0
+
+    async def tick() -> None:
+        nonlocal longest_s
+        while True:
+            before_s = time.monotonic()
+            await asyncio.sleep(0.01)
+            longest_s = max(longest_s, time.monotonic() - before_s)
+
+    with closing(sqlite3.connect(tmp_path / "profiles.sqlite")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        ticking = asyncio.create_task(tick())
+        profiling = asyncio.create_task(estimator.profile(target, None))
+        await asyncio.sleep(2.0)
+        assert not profiling.done()
+        assert isinstance(await estimator.outcome(target), Estimate)  # reads do not wait
+        other.rollback()
+    outcome = await profiling
+    ticking.cancel()
+    assert isinstance(outcome, Estimate)
+    assert longest_s < 1.0
+    assert store.profiles(profile_key(target.build, outcome.trace)).keys() == {outcome.device_id}
 
 
 async def test_an_unknown_device_is_refused_with_its_source() -> None:
