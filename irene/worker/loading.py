@@ -219,7 +219,8 @@ def _modules_in(folder: str) -> dict[str, Path]:
         return {}
     files = {it.stem: it for it in entries if it.suffix == ".py"}
     packages = {it.name: it / "__init__.py" for it in entries}
-    return files | {name: it for name, it in packages.items() if it.is_file()}
+    # Not `Path.is_file`, which raises for a folder that may not be read.
+    return files | {name: it for name, it in packages.items() if os.path.isfile(it)}  # noqa: PTH113
 
 
 def _offline() -> dict[str, str | None]:

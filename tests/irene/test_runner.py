@@ -411,6 +411,17 @@ async def test_a_torch_that_fails_to_import_is_a_refusal_with_the_reason(
     assert (refusal.kind, words in refusal.message) == ("no-torch", True)
 
 
+@pytest.mark.parametrize("variables", [{}, ALONE])
+async def test_what_is_installed_later_is_found_without_a_restart(
+    bare_python: str, tmp_path: Path, variables: dict[str, str]
+) -> None:
+    worker = Worker(bare_python, environment={"PYTHONPATH": str(tmp_path), **variables})
+    assert "not installed" in (await refusal_of(worker, build(""))).message
+    (tmp_path / "torch.py").write_text("raise OSError('half of it is there')")
+    assert "half of it" in (await refusal_of(worker, build(""))).message
+    await worker.close()
+
+
 @pytest.mark.parametrize(
     ("script", "words"),
     [

@@ -6,6 +6,7 @@ import importlib
 import linecache
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,19 @@ def test_a_file_of_the_user_s_stands_before_a_loaded_package_of_its_name(
     assert module.WHO == "user"
     assert sys.modules["regexy"].WHO == "package"
     monkeypatch.delitem(sys.modules, "regexy")
+
+
+def test_a_folder_that_may_not_be_read_is_no_package() -> None:
+    """As a database leaves one in a project; root, who may read all, becomes another user."""
+    user = os.geteuid()
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        (Path(name) / "data").mkdir(mode=0)
+        os.seteuid(user or 65534)
+        try:
+            assert loaded(Path(name) / "net.py", "FOUND = True\n").FOUND
+        finally:
+            os.seteuid(user)
 
 
 def test_what_the_first_folder_gave_is_kept_while_a_model_runs(tmp_path: Path) -> None:
