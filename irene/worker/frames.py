@@ -12,6 +12,10 @@ _OURS = os.path.dirname(os.path.dirname(os.path.realpath(__file__))) + os.sep  #
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 
+_lines: dict[tuple[str, int], Location] = {}
+"""One object per line: trees of many operations are compared by identity first."""
+
+
 class UserCode:
     """The document, and every file below `roots` that is not an installed package.
 
@@ -39,7 +43,8 @@ class UserCode:
             filename = frame.f_code.co_filename
             path = known[filename] if filename in known else self.path_of(filename)
             if path is not None:
-                return Location(path, frame.f_lineno)
+                at = (path, frame.f_lineno)
+                return _lines.get(at) or _lines.setdefault(at, Location(*at))
             frame = frame.f_back
         return None
 

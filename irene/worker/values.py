@@ -1,12 +1,14 @@
 """The values that are known although tensors are on meta: constants, and what follows from them.
 
 A meta tensor has no content, yet models ask for some: `mask.all()`, `linspace(...).tolist()`.
-What comes from constants alone is computed for real beside the meta tensor, while it is small.
+What comes from constants alone is computed for real beside the meta tensor, while it is small:
+at once, or later, when somebody asks.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -20,11 +22,13 @@ class KnownValues:
 
     def __init__(self) -> None:
         self._real: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # by id: (meta, real)
+        self._late: dict[int, tuple[torch.Tensor, _Late, int]] = {}  # by id: not computed yet
         self._unknown_storages: dict[int, torch.Tensor] = {}  # kept, so that no id is reused
         self._n_elements = 0
 
     def has_any(self) -> bool:
-        return bool(self._real)
+        """Whether the values of any tensor on meta are known."""
+        return bool(self._real or self._late)
 
     def remember(self, tensor: torch.Tensor, real: torch.Tensor) -> None:
         """`tensor` has the values of `real`; nothing is kept of a large one."""
@@ -34,14 +38,43 @@ class KnownValues:
         self._n_elements += n_elements
         self._real[id(tensor)] = (tensor, real)
 
+    def remember_later(
+        self,
+        tensors: list[tuple[int, torch.Tensor]],
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> None:
+        """`tensors` have the values of these outputs of a call, which is made once one is asked for."""
+        late = _Late(self, func, args, kwargs)
+        for index, tensor in tensors:
+            self._late[id(tensor)] = (tensor, late, index)
+
     def of(self, tensor: torch.Tensor) -> torch.Tensor | None:
         """The values of a tensor, real or on meta; None where they are not known."""
         if not tensor.is_meta:
             return None if self._is_forgotten(tensor) else tensor
+        late = self._late.pop(id(tensor), None)
+        if late is not None:
+            self._compute(*late)
         entry = self._real.get(id(tensor))
         if entry is None or self._is_forgotten(entry[1]):
             return None
         return entry[1]
+
+    def is_known(self, tensor: torch.Tensor) -> bool:
+        """Whether `of` gives values, without computing them."""
+        if not tensor.is_meta:
+            return not self._is_forgotten(tensor)
+        entry = self._real.get(id(tensor))
+        if entry is None:
+            return id(tensor) in self._late
+        return not self._is_forgotten(entry[1])
+
+    def settle(self) -> None:
+        """Compute what is late, before something that it comes from is written to."""
+        while self._late:
+            self._compute(*self._late.popitem()[1])
 
     def forget(self, tensor: torch.Tensor) -> None:
         """Something unknown was written to `tensor`: its values and those of its views are lost."""
@@ -49,6 +82,76 @@ class KnownValues:
         if real is not None:
             self._unknown_storages[real.untyped_storage()._cdata] = real
 
+    def real_arguments(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The arguments with values in the place of tensors on meta; zeros where none are known."""
+        return tuple(self._real_argument(it) for it in args)
+
+    def real_keywords(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The same for keyword arguments; what is made is made on the CPU."""
+        real = {name: self._real_argument(it) for name, it in kwargs.items()}
+        if real.get("device") is not None:
+            real["device"] = "cpu"
+        return real
+
+    def _real_argument(self, value: Any) -> Any:  # noqa: ANN401 - an argument of torch
+        import torch
+
+        if isinstance(value, torch.Tensor):
+            known = self.of(value)
+            return torch.zeros(value.shape, dtype=value.dtype) if known is None else known
+        if type(value) in (list, tuple):
+            return type(value)(self._real_argument(it) for it in value)
+        return value
+
+    def _compute(self, tensor: torch.Tensor, late: _Late, index: int) -> None:
+        real = late.outputs()[index]
+        if real is not None:
+            self.remember(tensor, real)
+
     def _is_forgotten(self, real: torch.Tensor) -> bool:
         unknown = self._unknown_storages
         return bool(unknown) and real.untyped_storage()._cdata in unknown
+
+
+class _Late:
+    """A call on known values that is made once."""
+
+    def __init__(
+        self,
+        values: KnownValues,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> None:
+        self._values = values
+        self._call = (func, tuple(list(it) if type(it) is list else it for it in args), kwargs)
+        self._outputs: list[torch.Tensor] | None = None
+
+    def outputs(self) -> list[torch.Tensor]:
+        """The tensors that the call gives, in order."""
+        import torch
+
+        if self._outputs is None:
+            func, args, kwargs = self._call
+            args = tuple(_on_cpu(it) for it in self._values.real_arguments(args))
+            with torch._C._DisableTorchDispatch(), torch._C.DisableTorchFunction():
+                result = func(*args, **self._values.real_keywords(kwargs))
+            self._outputs = _tensors(result)
+        return self._outputs
+
+
+def _on_cpu(value: object) -> object:
+    import torch
+
+    is_meta = isinstance(value, str) and value == "meta"
+    return "cpu" if is_meta or isinstance(value, torch.device) else value
+
+
+def _tensors(value: object) -> list[torch.Tensor]:
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if isinstance(value, (tuple, list)):
+        return [it for part in value for it in _tensors(part)]
+    return []

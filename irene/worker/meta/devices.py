@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import cache
-from typing import cast
 
 _HERE = ("cpu", "meta")
 
 
-def accelerators_on_meta() -> AbstractContextManager[object]:
+Call = Callable[[Callable[..., object], tuple[object, ...], dict[str, object]], object]
+
+
+def accelerators_on_meta(call: Call | None = None) -> AbstractContextManager[object]:
     """While it lasts `device="cuda"`, `.cuda()` and `.to(0)` mean meta.
 
-    They cannot wait for the dispatch mode: without a GPU torch refuses them before it.
+    They cannot wait for the dispatch mode: without a GPU torch refuses them before it. `call`
+    makes the calls of torch functions, where they are not just to be made.
     """
-    return _mode_class()()
+    return _mode_class()(call or _just_call)
 
 
 def without_accelerators(
@@ -31,12 +34,22 @@ def without_accelerators(
     return args, kwargs
 
 
+def _just_call(
+    func: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
+) -> object:
+    return func(*args, **kwargs)
+
+
 @cache
-def _mode_class() -> Callable[[], AbstractContextManager[object]]:
+def _mode_class() -> Callable[[Call], AbstractContextManager[object]]:
     import torch
     from torch.overrides import TorchFunctionMode
 
     class AcceleratorsOnMeta(TorchFunctionMode):
+        def __init__(self, call: Call) -> None:
+            super().__init__()
+            self._call = call
+
         def __torch_function__(
             self,
             func: Callable[..., object],
@@ -46,9 +59,9 @@ def _mode_class() -> Callable[[], AbstractContextManager[object]]:
         ) -> object:
             del types
             if func is torch.Tensor.cuda:
-                return cast("torch.Tensor", args[0]).to("meta")
+                func, args, kwargs = torch.Tensor.to, (args[0], "meta"), {}
             args, kwargs = without_accelerators(func, args, kwargs or {})
-            return func(*args, **kwargs)
+            return self._call(func, args, kwargs)
 
     return AcceleratorsOnMeta
 

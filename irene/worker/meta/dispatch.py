@@ -29,14 +29,17 @@ from irene.worker.meta.operators import (
     lacks_shape_rule,
     operator_of,
 )
+from irene.worker.meta.recall import Ran, Recall, Taker, unmark
 from irene.worker.meta.tensors import (
     Arguments,
     device_type,
+    has_storage,
     meta_copy,
     meta_device,
     tensors_in,
     to_meta,
 )
+from irene.worker.meta.weights import Weights
 from irene.worker.values import KnownValues
 
 if TYPE_CHECKING:
@@ -44,23 +47,25 @@ if TYPE_CHECKING:
     from torch.utils._python_dispatch import TorchDispatchMode
 
 
-class Observer(Protocol):
+class Observer(Taker, Protocol):
     """Who wants to know what a device would run."""
 
-    def executed(
+    @property
+    def weights(self) -> Weights:
+        """Which tensors are weights, as far as is known."""
+
+    def note_of(
         self,
         operator: Operator,
         args: tuple[object, ...],
         kwargs: Mapping[str, object],
         result: object,
-    ) -> None:
-        """An operation gave `result`."""
+        guessed: str | None,
+    ) -> object | None:
+        """What to note on an operation that ran; None for one that costs nothing.
 
-    def replaced(self, original: torch.Tensor, meta: torch.Tensor) -> None:
-        """`meta` stands for a parameter or buffer that has memory."""
-
-    def guessed(self, operator: Operator, reason: str) -> None:
-        """An operation without a shape rule went on with shapes from a run on zeros."""
+        `guessed` says why its shapes are those of a run on zeros, where they are.
+        """
 
     def assumed(self, text: str) -> None:
         """A question about values was answered by a convention."""
@@ -71,9 +76,14 @@ class Observer(Protocol):
         """An operation refused its arguments; the error follows."""
 
 
-def stay_on_meta(values: KnownValues, observer: Observer | None = None) -> TorchDispatchMode:
-    """The mode as a context manager; `observer` sees each operation after it ran."""
-    return _mode_class()(_Meta(values, observer))
+def stay_on_meta(
+    values: KnownValues, observer: Observer | None = None, recall: Recall | None = None
+) -> TorchDispatchMode:
+    """The mode as a context manager; `observer` is told of each operation.
+
+    With `recall`, operations that were seen before are not run again.
+    """
+    return _mode_class()(_Meta(values, observer, recall))
 
 
 @cache
@@ -105,10 +115,14 @@ def _mode_class() -> Callable[[_Meta], TorchDispatchMode]:
 class _Meta:
     """What the mode does, in the order in which it is tried."""
 
-    def __init__(self, values: KnownValues, observer: Observer | None) -> None:
+    def __init__(
+        self, values: KnownValues, observer: Observer | None, recall: Recall | None
+    ) -> None:
         self._values = values
         self._observer = observer
+        self._recall = recall
         self._twins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._guessed: str | None = None  # of the operation that runs
 
     def dispatch(
         self,
@@ -119,22 +133,57 @@ class _Meta:
     ) -> object:
         operator = operator_of(func)
         if operator.name in QUESTIONS:
+            if self._recall is not None:
+                self._recall.spoil()
             return self._answer(operator, func, args)
         if operator.name == "dropout" and not args[2]:
             return args[0]
         if operator.is_composite and operator.name not in WHOLE:
             with mode:
                 return decompose(func, args, kwargs)
+
+        def run() -> Ran:
+            return self._observed(operator, func, (args, kwargs))
+
+        if self._recall is None:
+            return run().result
+        return self._recall.operation(func, args, kwargs, run)
+
+    def _observed(self, operator: Operator, func: torch._ops.OpOverload, call: Arguments) -> Ran:
+        args, kwargs = call
         tensors = tensors_in(args, kwargs)
+        depends_on_values = self._depends_on_values(operator, args, tensors)
+        if operator.is_mutable:
+            self._values.settle()
+        self._guessed = None
         try:
-            result = self._run(operator, func, (args, kwargs), tensors)
+            result = self._run(operator, func, call, tensors)
         except Exception:
             if self._observer is not None:
                 self._observer.failed(operator, args, kwargs)
             raise
-        if self._observer is not None:
-            self._observer.executed(operator, args, kwargs, result)
-        return result
+        for written in operator.written_among(args, kwargs):
+            unmark(written)
+        if self._observer is None:
+            return Ran(result, None, depends_on_values)
+        note = self._observer.note_of(operator, args, kwargs, result, self._guessed)
+        return Ran(result, note, depends_on_values or self._is_of_twin(result))
+
+    def _depends_on_values(
+        self, operator: Operator, args: tuple[object, ...], tensors: list[torch.Tensor]
+    ) -> bool:
+        if operator.name in SHAPED_BY_VALUES or _has_mask_index(operator, args):
+            return True
+        return operator.is_mutable and any(self._values.is_known(it) for it in tensors)
+
+    def _is_of_twin(self, result: object) -> bool:
+        """Whether a result lies in the memory of a twin, which the next pass has not."""
+        if not self._twins:
+            return False
+        twins = [it for _, it in self._twins.values() if has_storage(it)]
+        storages = {it.untyped_storage()._cdata for it in twins}
+        made = [it for it in tensors_in((result,), {}) if has_storage(it)]
+        return any(it.untyped_storage()._cdata in storages for it in made)
 
     def _run(
         self,
@@ -176,8 +225,7 @@ class _Meta:
             if not lacks_shape_rule(err):
                 raise
             result = run_on_zeros(operator, func, call, err)
-            if self._observer is not None:
-                self._observer.guessed(operator, "it has no shape rule for meta tensors")
+            self._guessed = "it has no shape rule for meta tensors"
             return result
 
     def _on_meta(self, call: Arguments, *, has_tensors: bool) -> Arguments:
@@ -233,7 +281,7 @@ class _Meta:
             for written in operator.written_among(args, kwargs):
                 self._values.forget(written)
             return
-        real_result = func(*self._real_arguments(args), **self._real_keywords(kwargs))
+        real_result = func(*self._values.real_arguments(args), **self._values.real_keywords(kwargs))
         if operator.is_mutable:  # the values that are kept have changed with it
             return
         for meta, value in zip(made, tensors_in((real_result,), {}), strict=True):
@@ -260,7 +308,7 @@ class _Meta:
             return self._pack(func, args)
         if not is_known:
             raise ValueQuestion(operator.name)
-        value = func(*self._real_arguments(args), **self._real_keywords(kwargs))
+        value = func(*self._values.real_arguments(args), **self._values.real_keywords(kwargs))
         if not any(it.is_meta for it in tensors):
             return value
         result = to_meta(value)
@@ -300,26 +348,7 @@ class _Meta:
             if self._observer is not None:
                 self._observer.assumed(convention.assumption)
             return convention.answer
-        return func(*self._real_arguments(args))
-
-    def _real_arguments(self, args: tuple[object, ...]) -> tuple[object, ...]:
-        return tuple(self._real(it) for it in args)
-
-    def _real_keywords(self, kwargs: Mapping[str, object]) -> dict[str, object]:
-        real = {name: self._real(it) for name, it in kwargs.items()}
-        if real.get("device") is not None:
-            real["device"] = "cpu"
-        return real
-
-    def _real(self, value: object) -> object:
-        import torch
-
-        if isinstance(value, torch.Tensor):
-            known = self._values.of(value)
-            return torch.zeros(value.shape, dtype=value.dtype) if known is None else known
-        if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
-            return type(value)(self._real(it) for it in value)
-        return value
+        return func(*self._values.real_arguments(args))
 
 
 def _has_mask_index(operator: Operator, args: tuple[object, ...]) -> bool:

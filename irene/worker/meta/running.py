@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from irene.worker.meta.devices import accelerators_on_meta
 from irene.worker.meta.dispatch import Observer, stay_on_meta
-from irene.worker.meta.tensors import keep_integers, meta_copy
+from irene.worker.meta.recall import Recall, unmark
+from irene.worker.meta.tensors import keep_integers, meta_copy, tensors_in
 from irene.worker.values import KnownValues
 
 if TYPE_CHECKING:
@@ -26,12 +27,14 @@ def run_on_meta(
     """One forward pass of `model`, which may be real: its tensors are replaced meanwhile."""
     import torch
 
+    recall = None if observer is None else Recall(values, observer.weights, observer)
     with (
         _stand_ins(model, values, observer),
-        accelerators_on_meta(),
+        _unmarked(model, args, kwargs),
+        accelerators_on_meta(None if recall is None else recall.function),
         _eagerly(),
         torch.inference_mode(),
-        stay_on_meta(values, observer),
+        stay_on_meta(values, observer, recall),
     ):
         return model(*args, **kwargs)
 
@@ -79,7 +82,7 @@ def _stand_ins(
             metas[id(original)] = meta = meta_copy(original)
             keep_integers(original, meta, values)
             if observer is not None:
-                observer.replaced(original, meta)
+                observer.weights.stand_in(original, meta)
         container[name] = metas[id(original)]
         replaced.append((container, name, original))
     try:
@@ -87,6 +90,18 @@ def _stand_ins(
     finally:
         for container, name, original in replaced:
             container[name] = original
+
+
+@contextmanager
+def _unmarked(
+    model: torch.nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]
+) -> Iterator[None]:
+    """Nothing of ours stays on tensors that live on."""
+    try:
+        yield
+    finally:
+        for tensor in (*model.parameters(), *model.buffers(), *tensors_in(args, kwargs)):
+            unmark(tensor)
 
 
 def _real_tensors(

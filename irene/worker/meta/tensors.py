@@ -59,6 +59,13 @@ def tensors_in(args: tuple[object, ...], kwargs: Mapping[str, object]) -> list[t
     return found
 
 
+def has_storage(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is one piece of memory; sparse ones are several."""
+    import torch
+
+    return tensor.layout is torch.strided
+
+
 @cache
 def _plain_types() -> tuple[type, ...]:
     import torch

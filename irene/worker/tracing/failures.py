@@ -59,8 +59,8 @@ def _raised(
     message = f"forward raised {describe(error).rstrip('.')}"
     if failure is not None and failure.shapes:
         message += f"; {failure.name} got {', '.join(failure.shapes)}{_where(failure)}"
-    elif recorder.last_module is not None and recorder.last_module.scope:
-        message += f"; in `{recorder.last_module.scope}`"
+    elif recorder.last_scope:
+        message += f"; in `{recorder.last_scope}`"
     given = ", ".join(f"{it.name}={it.dtype}{list(it.shape)}" for it in inputs)
     if given:
         message += f". The inputs were {given}."

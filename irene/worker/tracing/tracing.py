@@ -13,12 +13,11 @@ from irene.worker.building import BuiltModel, build
 from irene.worker.frames import UserCode
 from irene.worker.inputs.search import parameter_dtype
 from irene.worker.loading import users_imports
-from irene.worker.meta import left_as_it_was, run_on_meta, tensors_in, to_meta
+from irene.worker.meta import Weights, left_as_it_was, run_on_meta, tensors_in, to_meta
 from irene.worker.protocol import BuildSpec
 from irene.worker.refusals import refuse
 from irene.worker.tracing.failures import refusal_of
-from irene.worker.tracing.recorder import Recorder, Weights
-from irene.worker.tracing.trees import tree_of
+from irene.worker.tracing.recorder import Recorder
 from irene.worker.values import KnownValues
 
 if TYPE_CHECKING:
@@ -118,15 +117,14 @@ def _traced(  # noqa: PLR0913 - the parts of a Trace
 ) -> Trace:
     import torch
 
-    recorder = Recorder(model, _weights_of(model), user_code)
+    recorder = Recorder(model, _weights_of(model), user_code, created_at)
     try:
         with recorder.watching_calls():
             run_on_meta(model, args, kwargs, values, recorder)
     except Exception as err:
         raise refusal_of(err, recorder, user_code, inputs) from err
-    assert recorder.root is not None
     return Trace(
-        root=tree_of(recorder.root, created_at),
+        root=recorder.root(),
         mode="inference",
         arguments=arguments,
         inputs=inputs,

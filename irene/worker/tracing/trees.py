@@ -1,89 +1,100 @@
-"""From recorded calls to the tree: equal calls merge, costs add up."""
+"""From what a call of a module did to its node: equal operations and calls merge, costs add up."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from irene.tree import ClassOrigin, Location, Node, Operation
-from irene.worker.tracing.recorder import ModuleCall, PricedOperation
+from irene.worker.ops.costs import Cost
+from irene.worker.tracing.notes import Note
 
 if TYPE_CHECKING:
     import torch
 
-Created = Mapping["torch.nn.Module", Location]
+Event = Note | Node | Location | None
+"""Events come in pairs: an operation's note and its line; a module's node and None."""
+
+_LARGEST = 1 << 15  # nodes
+_folded: dict[object, tuple[object, Node]] = {}
+"""Nodes by all that they are made of, and that itself, so that no id is used again."""
 
 
-def tree_of(root: ModuleCall, created_at: Created) -> Node:
-    """The tree of a recorded forward pass; the root is the model."""
-    return replace(_Folding(created_at).node(root, None), kind="model")
+class Folding:
+    """Makes the nodes of one forward pass of `model`."""
 
+    def __init__(self, model: torch.nn.Module) -> None:
+        self._n_parameters = _parameters_below(model)
+        self._classes: dict[type, tuple[str, ClassOrigin | None]] = {}
 
-class _Folding:
-    """Folds calls bottom up; what depends on a module alone is computed once."""
-
-    def __init__(self, created_at: Created) -> None:
-        self._created_at = created_at
-        self._n_parameters: dict[torch.nn.Module, int] = {}
-        self._origins: dict[type, ClassOrigin | None] = {}
-
-    def node(self, call: ModuleCall, parent_created: Location | None) -> Node:
-        module = call.module
-        created_at = self._created_at.get(module, parent_created)
-        children = self._children(call, created_at)
-        return Node(
-            scope=call.scope,
-            class_name=type(module).__name__,
+    def node(
+        self,
+        module: torch.nn.Module,
+        scope: str,
+        called_at: Location | None,
+        created_at: Location | None,
+        events: Sequence[Event],
+    ) -> Node:
+        """The node of one call of `module`; equal calls give the same object."""
+        n_parameters = self._n_parameters.get(module)
+        if n_parameters is None:
+            n_parameters = self._n_parameters[module] = _count(module)
+        described = self._classes.get(type(module))
+        if described is None:
+            described = self._classes[type(module)] = _described(type(module))
+        key = (scope, described, n_parameters, id(called_at), id(created_at), *map(id, events))
+        found = _folded.get(key)
+        if found is not None:
+            return found[1]
+        children = _merged(events, scope)
+        node = Node(
+            scope=scope,
+            class_name=described[0],
             kind="module",
             primitive=None,
             count=1,
             flops=sum(it.count * it.flops for it in children),
             n_bytes=sum(it.count * it.n_bytes for it in children),
-            n_parameters=self._parameters_below(module),
+            n_parameters=n_parameters,
             created_at=created_at,
-            called_at=call.called_at,
-            origin=self._origin(type(module)),
+            called_at=called_at,
+            origin=described[1],
             operation=None,
             children=children,
         )
+        if len(_folded) >= _LARGEST:
+            _folded.clear()
+        _folded[key] = ((tuple(events), called_at, created_at), node)
+        return node
 
-    def _children(self, call: ModuleCall, created_at: Location | None) -> tuple[Node, ...]:
-        """In order of their first call; equal ones once, with their count."""
-        operations: dict[PricedOperation, int] = {}
-        modules: dict[tuple[str, Location | None], list[int]] = {}
-        nodes: list[Node] = []
-        for event in call.events:
-            if isinstance(event, PricedOperation):
-                at = operations.setdefault(event, len(nodes))
-                if at == len(nodes):
-                    nodes.append(_primitive(event, call.scope))
-                    continue
+
+def _merged(events: Sequence[Event], scope: str) -> tuple[Node, ...]:
+    """In order of their first call; equal ones once, with their count."""
+    counts: dict[tuple[int, int], int] = {}
+    firsts: dict[tuple[int, int], tuple[Cost | Node, Location | None]] = {}
+    for i in range(0, len(events), 2):
+        event, at = events[i], events[i + 1]
+        parts = event.costs if isinstance(event, Note) else (event,)
+        for part in parts:
+            key = (id(part), id(at))
+            if key in counts:
+                counts[key] += 1
             else:
-                node = self.node(event, created_at)
-                same = modules.setdefault((node.scope, node.called_at), [])
-                at = next((i for i in same if replace(nodes[i], count=1) == node), len(nodes))
-                if at == len(nodes):
-                    same.append(at)
-                    nodes.append(node)
-                    continue
-            nodes[at] = replace(nodes[at], count=nodes[at].count + 1)
-        return tuple(nodes)
-
-    def _parameters_below(self, module: torch.nn.Module) -> int:
-        if module not in self._n_parameters:
-            self._n_parameters[module] = sum(it.numel() for it in module.parameters())
-        return self._n_parameters[module]
-
-    def _origin(self, cls: type) -> ClassOrigin | None:
-        if cls not in self._origins:
-            self._origins[cls] = _origin_of(cls)
-        return self._origins[cls]
+                counts[key] = 1
+                firsts[key] = (part, at)  # type: ignore[assignment] # events come in pairs
+    return tuple(
+        _counted(part if isinstance(part, Node) else _primitive(part, at, scope), counts[key])
+        for key, (part, at) in firsts.items()
+    )
 
 
-def _primitive(operation: PricedOperation, scope: str) -> Node:
-    cost = operation.cost
+def _counted(node: Node, count: int) -> Node:
+    return node if count == 1 else replace(node, count=count)
+
+
+def _primitive(cost: Cost, at: Location | None, scope: str) -> Node:
     return Node(
         scope=scope,
         class_name=cost.name,
@@ -94,7 +105,7 @@ def _primitive(operation: PricedOperation, scope: str) -> Node:
         n_bytes=cost.n_bytes,
         n_parameters=cost.n_parameters,
         created_at=None,
-        called_at=operation.called_at,
+        called_at=at,
         origin=None,
         operation=Operation(
             cost.name, cost.dtype, cost.input_shapes, cost.output_shapes, cost.n_kernels
@@ -103,6 +114,32 @@ def _primitive(operation: PricedOperation, scope: str) -> Node:
     )
 
 
-def _origin_of(cls: type) -> ClassOrigin | None:
+def _parameters_below(model: torch.nn.Module) -> dict[torch.nn.Module, int]:
+    """Of every module, counted once where nothing is shared; empty where something is."""
+    own: dict[torch.nn.Module, int] = {}
+    order: list[torch.nn.Module] = []
+    seen: set[int] = set()
+    pending = [model]
+    while pending:
+        module = pending.pop()
+        if module in own:
+            return {}
+        parameters = [it for it in module._parameters.values() if it is not None]
+        if any(id(it) in seen for it in parameters):
+            return {}
+        seen.update(map(id, parameters))
+        own[module] = sum(it.numel() for it in parameters)
+        order.append(module)
+        pending.extend(it for it in module._modules.values() if it is not None)
+    for module in reversed(order):
+        own[module] += sum(own[it] for it in module._modules.values() if it is not None)
+    return own
+
+
+def _count(module: torch.nn.Module) -> int:
+    return sum(it.numel() for it in module.parameters())
+
+
+def _described(cls: type) -> tuple[str, ClassOrigin | None]:
     path = getattr(sys.modules.get(cls.__module__), "__file__", None)
-    return None if path is None else ClassOrigin(path, cls.__qualname__)
+    return cls.__name__, None if path is None else ClassOrigin(path, cls.__qualname__)

@@ -1,0 +1,498 @@
+"""One forward pass with a memory: calls that were seen before are not run again.
+
+A key has everything that a result may depend on: the function; of each tensor its type, shape,
+strides, dtype, and whether it is a weight; which arguments are the same object, or lie in the
+same memory; each scalar with its type, since 1, 1.0 and True are equal; which values are known;
+the modes around the call. It has no values: a call that reads one is run every time, and so is
+one whose outputs are not plain tensors on meta.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from functools import cache
+from types import BuiltinFunctionType, FunctionType
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from irene.worker.meta.memo import MEMO, Entry, Fresh, Key, Memo, Plain, Plan, Same, Several, View
+from irene.worker.meta.weights import Weights
+from irene.worker.values import KnownValues
+
+if TYPE_CHECKING:
+    import torch
+
+Function = Callable[..., Any]
+Arguments = tuple[Any, ...]
+Keywords = Mapping[str, Any]
+
+
+class Taker(Protocol):
+    """Who takes the notes on what operations issued, in the order of execution."""
+
+    def take(self, notes: tuple[object, ...]) -> None:
+        """Notes of one call that the user's code made."""
+
+
+class Ran(NamedTuple):
+    """What an operation gave when it ran."""
+
+    result: object
+    note: object | None
+    depends_on_values: bool
+
+
+class _Mark(NamedTuple):
+    """What is noted on a tensor while a forward pass lasts."""
+
+    session: object
+    owner: int  # id of the tensor: a copy of it carries the mark of the original
+    description: int
+    storage: int
+    offset: int  # in elements
+
+
+class _Recording:
+    """The notes of a function that runs, until something shows that it has to run every time."""
+
+    __slots__ = ("is_lasting", "notes")
+
+    def __init__(self) -> None:
+        self.notes: list[object] = []
+        self.is_lasting = True
+
+
+class Recall:
+    """The memo in use; `taker` gets the notes of calls whether they ran or not."""
+
+    def __init__(
+        self, values: KnownValues, weights: Weights, taker: Taker, memo: Memo = MEMO
+    ) -> None:
+        self._values = values
+        self._weights = weights
+        self._taker = taker
+        self._memo = memo
+        self._session = object()
+        self._recording: _Recording | None = None
+        self._torch = _Torch()
+
+    def function(self, func: Function, args: Arguments, kwargs: Keywords) -> object:
+        """A call of a torch function by Python code."""
+        if func in _direct():
+            return func(*args, **kwargs)
+        if not _is_torchs(func):
+            for argument in args:
+                if isinstance(argument, self._torch.tensor):
+                    unmark(argument)  # `x.data = y` is such a function
+            return func(*args, **kwargs)
+        parts: list[Hashable] = [func]
+        tensors: list[torch.Tensor] = []
+        if not (self._add_context(parts) and self._add_call(args, kwargs, parts, tensors)):
+            return func(*args, **kwargs)
+        key = self._key(parts, tensors)
+        entry = self._memo.entries.get(key, False)
+        if entry is None:
+            return func(*args, **kwargs)
+        if entry is not False:
+            return self._again(entry, func, args, kwargs, tensors)  # type: ignore[arg-type] # True is none
+        before = _metadata(tensors)
+        result, recording = self._recorded(func, args, kwargs)
+        made = None
+        if recording.is_lasting and _metadata(tensors) == before:
+            made = self._entry(func.__name__, result, tensors, tuple(recording.notes))
+        self._memo.put(key, made)
+        return result
+
+    def operation(
+        self,
+        func: torch._ops.OpOverload,
+        args: Arguments,
+        kwargs: Keywords,
+        run: Callable[[], Ran],
+    ) -> object:
+        """One operation as it reaches the dispatcher."""
+        parts: list[Hashable] = [func, self._torch.default_dtype()]
+        tensors: list[torch.Tensor] = []
+        if not self._add_call(args, kwargs, parts, tensors):
+            return self._ran(run()).result
+        key = self._key(parts, tensors)
+        entry = self._memo.entries.get(key, False)
+        if entry is None:
+            return self._ran(run()).result
+        if entry is not False:
+            return self._again(entry, func, args, kwargs, tensors)  # type: ignore[arg-type] # True is none
+        before = _metadata(tensors)
+        ran = self._ran(run())
+        made = None
+        if not ran.depends_on_values and _metadata(tensors) == before:
+            notes = () if ran.note is None else (ran.note,)
+            name = func._overloadpacket.__name__
+            made = self._entry(name, ran.result, tensors, notes)
+        self._memo.put(key, made)
+        return ran.result
+
+    def spoil(self) -> None:
+        """What runs now does more than issue notes, or depends on more than its key."""
+        recording = self._recording
+        if recording is not None and recording.is_lasting:
+            recording.is_lasting = False
+            if recording.notes:
+                self._taker.take(tuple(recording.notes))
+
+    def _ran(self, ran: Ran) -> Ran:
+        if ran.depends_on_values:
+            self.spoil()
+        if ran.note is not None:
+            self._note((ran.note,))
+        return ran
+
+    def _note(self, notes: tuple[object, ...]) -> None:
+        recording = self._recording
+        if recording is not None and recording.is_lasting:
+            recording.notes.extend(notes)
+        else:
+            self._taker.take(notes)
+
+    def _recorded(
+        self, func: Function, args: Arguments, kwargs: Keywords
+    ) -> tuple[object, _Recording]:
+        outer, recording = self._recording, _Recording()
+        self._recording = recording
+        try:
+            result = func(*args, **kwargs)
+        finally:
+            self._recording = outer
+            if recording.is_lasting and recording.notes:
+                self._note(tuple(recording.notes))
+        return result, recording
+
+    # Keys
+
+    def _add_context(self, parts: list[Hashable]) -> bool:
+        """The modes around a call; False where it has to run: outside of inference, or mapped."""
+        state = self._torch
+        if not state.is_inference() or state.functorch() is not None:
+            return False
+        parts.append(state.default_dtype())
+        parts.append(state.is_grad())
+        if state.is_autocast():
+            parts.append(_autocast())
+        return True
+
+    def _add_call(
+        self,
+        args: Arguments,
+        kwargs: Keywords,
+        parts: list[Hashable],
+        tensors: list[torch.Tensor],
+    ) -> bool:
+        """All arguments; False where one of them is neither a tensor nor a scalar, or none is one."""
+        if not self._add(args, parts, tensors):
+            return False
+        for name, value in kwargs.items():
+            parts.append(name)
+            if not self._add((value,), parts, tensors):
+                return False
+        return bool(tensors)
+
+    def _add(
+        self, values: Iterable[Any], parts: list[Hashable], tensors: list[torch.Tensor]
+    ) -> bool:
+        tensor_types, scalar_types = _types()
+        for value in values:
+            kind = type(value)
+            if kind in tensor_types:
+                if value.layout is not self._torch.strided:
+                    return False
+                parts.append(self._mark(value).description)
+                tensors.append(value)
+            elif kind in scalar_types:
+                parts.append(kind)
+                parts.append(value)
+            elif kind is list or kind is tuple:
+                parts.append(kind)
+                parts.append(len(value))
+                if not self._add(value, parts, tensors):
+                    return False
+            elif kind is slice:
+                parts.append(kind)
+                if not self._add((value.start, value.stop, value.step), parts, tensors):
+                    return False
+            else:
+                return False
+        return True
+
+    def _key(self, parts: list[Hashable], tensors: list[torch.Tensor]) -> Key:
+        if len(tensors) > 1:
+            marks = [self._mark(it) for it in tensors]
+            if len({it.storage for it in marks}) < len(marks):
+                parts.append(_arrangement(tensors, marks))
+        values = self._values
+        if values.has_any() or not all(it.is_meta for it in tensors):
+            parts.append(tuple([values.is_known(it) for it in tensors]))
+        return tuple(parts)
+
+    def _mark(self, tensor: torch.Tensor) -> _Mark:
+        mark: _Mark | None = getattr(tensor, "_irene_mark", None)
+        if mark is not None and mark.session is self._session and mark.owner == id(tensor):
+            return mark
+        storage = tensor.untyped_storage()._cdata
+        description = self._memo.describe(
+            (
+                type(tensor),
+                tuple(tensor.shape),
+                tensor.stride(),
+                tensor.dtype,
+                tensor.is_meta,
+                tensor.requires_grad,
+                tensor.is_conj(),
+                tensor.is_neg(),
+                tensor.is_quantized,
+                self._weights.n_parameters(storage),
+            )
+        )
+        mark = _Mark(self._session, id(tensor), description, storage, tensor.storage_offset())
+        tensor._irene_mark = mark  # type: ignore[attr-defined] # for the pass
+        return mark
+
+    # Outputs
+
+    def _entry(
+        self, name: str, result: object, tensors: list[torch.Tensor], notes: tuple[object, ...]
+    ) -> Entry | None:
+        if name in _BY_OFFSET:
+            return None
+        if not notes and name.endswith("_") and not name.endswith("__"):
+            return None  # it changes more than contents: `requires_grad_`, `t_`
+        plan = _Planning(self._values, self._weights, tensors).plan(result)
+        if plan is None:
+            return None
+        if not (type(plan) is Fresh or all(it.is_meta for it in tensors)):
+            return None  # what comes from real memory may be its values
+        return Entry(plan, notes)
+
+    def _again(
+        self,
+        entry: Entry,
+        func: Function,
+        args: Arguments,
+        kwargs: Keywords,
+        tensors: list[torch.Tensor],
+    ) -> object:
+        if entry.notes:
+            self._note(entry.notes)
+        known: list[tuple[int, torch.Tensor]] = []
+        with self._torch.without_dispatch():
+            result = self._made(entry.plan, tensors, known)
+        if known:
+            self._values.remember_later(known, func, args, kwargs)
+        return result
+
+    def _made(
+        self, plan: Plan, tensors: list[torch.Tensor], known: list[tuple[int, torch.Tensor]]
+    ) -> object:
+        kind = type(plan)
+        if kind is Fresh:
+            shape, stride, dtype, is_weight, known_as = plan
+            made = self._torch.empty(shape, stride, dtype=dtype, device="meta")
+            if is_weight:
+                self._weights.add(made, 0)
+        elif kind is View:
+            of, shape, stride, offset, known_as = plan
+            base = tensors[of]
+            made = self._torch.view(base, shape, stride, base.storage_offset() + offset)
+        elif kind is Same:
+            return tensors[plan.of]
+        elif kind is Plain:
+            return plan.value
+        else:
+            return _sequence(plan.type, [self._made(it, tensors, known) for it in plan.parts])
+        if known_as is not None:
+            known.append((known_as, made))
+        return made
+
+
+class _Torch:
+    """What is asked of torch for every call."""
+
+    def __init__(self) -> None:
+        import torch
+
+        self.is_inference = torch.is_inference_mode_enabled
+        self.is_grad = torch.is_grad_enabled
+        self.is_autocast = torch._C._is_any_autocast_enabled
+        self.functorch = torch._C._functorch.peek_interpreter_stack
+        self.default_dtype = torch.get_default_dtype
+        self.without_dispatch = torch._C._DisableTorchDispatch
+        self.empty = torch.empty_strided
+        self.view = torch.as_strided
+        self.tensor = torch.Tensor
+        self.strided = torch.strided
+
+
+class _Planning:
+    """Plans how the outputs of one call are made again; None where they cannot be."""
+
+    def __init__(
+        self, values: KnownValues, weights: Weights, tensors: list[torch.Tensor]
+    ) -> None:
+        self._values = values
+        self._weights = weights
+        self._arguments = tensors
+        self._storages = [it.untyped_storage()._cdata for it in tensors]
+        self._made: list[int] = []  # storages of outputs
+        self._n_tensors = 0
+
+    def plan(self, value: Any) -> Plan | None:  # noqa: ANN401 - what a torch function returns
+        import torch
+
+        if isinstance(value, torch.Tensor):
+            self._n_tensors += 1
+            for i, argument in enumerate(self._arguments):
+                if argument is value:
+                    return Same(i)
+            return self._tensor(value)
+        if type(value) in _types()[1]:
+            return Plain(value)
+        if isinstance(value, (tuple, list)):
+            parts = tuple(self.plan(it) for it in value)
+            return None if None in parts else Several(type(value), parts)  # type: ignore[arg-type] # none is None
+        return None
+
+    def _tensor(self, tensor: torch.Tensor) -> Fresh | View | None:
+        import torch
+
+        if type(tensor) is not torch.Tensor or not _is_plain(tensor):
+            return None
+        storage, offset = tensor.untyped_storage()._cdata, tensor.storage_offset()
+        shape, stride = tuple(tensor.shape), tensor.stride()
+        known_as = self._n_tensors - 1 if self._values.is_known(tensor) else None
+        if storage in self._storages:
+            of = self._storages.index(storage)
+            base = self._arguments[of]
+            if base.dtype is not tensor.dtype or not _is_plain(base):
+                return None
+            return View(of, shape, stride, offset - base.storage_offset(), known_as)
+        if storage in self._made or offset:
+            return None  # outputs that share memory which no argument has
+        self._made.append(storage)
+        is_weight = self._weights.n_parameters(storage) is not None
+        return Fresh(shape, stride, tensor.dtype, is_weight, known_as)
+
+
+def unmark(tensor: torch.Tensor) -> None:
+    """Take off what a forward pass noted on a tensor."""
+    vars(tensor).pop("_irene_mark", None)
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    import torch
+
+    return (
+        tensor.is_meta
+        and tensor.layout is torch.strided
+        and not tensor.is_quantized
+        and not tensor.is_conj()
+        and not tensor.is_neg()
+    )
+
+
+def _metadata(tensors: list[torch.Tensor]) -> list[Hashable]:
+    return [(it.shape, it.stride(), it.untyped_storage()._cdata) for it in tensors]
+
+
+def _arrangement(tensors: list[torch.Tensor], marks: list[_Mark]) -> Hashable:
+    """Which tensors are one object, and how those in one memory lie to each other."""
+    objects: dict[int, int] = {}
+    memories: dict[int, int] = {}
+    arrangement = []
+    for i, (tensor, mark) in enumerate(zip(tensors, marks, strict=True)):
+        first = memories.setdefault(mark.storage, i)
+        distance = mark.offset - marks[first].offset
+        arrangement.append((objects.setdefault(id(tensor), i), first, distance))
+    return tuple(arrangement)
+
+
+def _sequence(kind: Any, parts: list[object]) -> object:  # noqa: ANN401 - a type of sequence
+    if kind is list:
+        return parts
+    return kind(*parts) if hasattr(kind, "_fields") else kind(parts)
+
+
+# Their result hangs on where in its memory a tensor begins.
+_BY_OFFSET = frozenset({"as_strided", "as_strided_", "as_strided_copy", "as_strided_scatter"})
+
+_ASKED_DIRECTLY = (
+    "shape", "dtype", "device", "ndim", "layout", "requires_grad", "is_meta", "is_cuda", "is_cpu",
+    "is_sparse", "is_quantized", "is_nested", "is_leaf", "itemsize", "nbytes", "grad", "grad_fn",
+    "names", "is_mps", "is_xpu", "is_mkldnn", "is_sparse_csr", "output_nr", "_version", "_base",
+)  # fmt: skip
+_ANSWERED_DIRECTLY = (
+    "size", "dim", "numel", "nelement", "ndimension", "stride", "storage_offset", "is_contiguous",
+    "is_floating_point", "is_complex", "is_signed", "is_conj", "is_neg", "is_inference",
+    "element_size", "get_device", "data_ptr", "untyped_storage", "is_same_size", "has_names",
+    "type", "__len__", "__hash__",
+)  # fmt: skip
+
+
+@cache
+def _direct() -> frozenset[Function]:
+    """Questions about metadata: asked faster than looked up."""
+    import torch
+
+    tensor = torch.Tensor
+    asked = (getattr(tensor, it, None) for it in _ASKED_DIRECTLY)
+    answered = (getattr(tensor, it, None) for it in _ANSWERED_DIRECTLY)
+    return frozenset(
+        [it.__get__ for it in asked if it is not None] + [it for it in answered if it is not None]
+    )
+
+
+@cache
+def _is_torchs(func: Function) -> bool:
+    """Whether a function is torch's own, without a state that it changes."""
+    import torch
+
+    name = getattr(func, "__name__", "")
+    if name in ("__set__", "__delete__", "__deepcopy__", "__reduce_ex__"):
+        return False
+    if isinstance(func, torch._ops.OpOverload):
+        return func.namespace == "aten"
+    if isinstance(func, torch._ops.OpOverloadPacket):
+        return str(func._qualified_op_name).startswith("aten::")
+    if isinstance(func, FunctionType):
+        return func.__module__ in _PURE_MODULES
+    if name == "__get__":
+        return isinstance(getattr(func, "__self__", None), _GETSET)
+    return isinstance(func, (BuiltinFunctionType, _METHOD, _SLOT))
+
+
+_PURE_MODULES = frozenset(
+    ["torch", "torch.functional", "torch.nn.functional", "torch._tensor", "torch.special",
+     "torch.fft", "torch.linalg"]
+)  # fmt: skip
+_GETSET = (type(FunctionType.__code__), type(property()))
+_METHOD = type(str.join)
+_SLOT = type(object.__repr__)
+
+
+def _autocast() -> Hashable:
+    import torch
+
+    return tuple(
+        (kind, torch.get_autocast_dtype(kind))
+        for kind in ("cpu", "cuda")
+        if torch.is_autocast_enabled(kind)
+    )
+
+
+@cache
+def _types() -> tuple[frozenset[type], frozenset[type]]:
+    """The types of tensors and of scalars that keys are made of."""
+    import torch
+
+    tensors = (torch.Tensor, torch.nn.Parameter, getattr(torch.nn, "Buffer", torch.nn.Parameter))
+    scalars = (
+        bool, int, float, complex, str, type(None), type(...), torch.Size, torch.dtype,
+        torch.device, torch.layout, torch.memory_format,
+    )  # fmt: skip
+    return frozenset(tensors), frozenset(scalars)
