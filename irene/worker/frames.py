@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sysconfig
-from types import FrameType
+from functools import cache
+from types import CodeType, FrameType
 
 from irene.tree import Location
 
@@ -36,11 +37,22 @@ class UserCode:
             path = self._known[filename] = self._decide(filename)
             return path
 
-    def location(self, frame: FrameType | None) -> Location | None:
-        """The innermost line of the user's code at or above `frame`."""
+    def location(
+        self,
+        frame: FrameType | None,
+        end: CodeType | None = None,
+        at_end: Location | None = None,
+    ) -> Location | None:
+        """The innermost line of the user's code at or above `frame`.
+
+        Where a frame runs `end`, what lies above it is known: `at_end`.
+        """
         known = self._known
         while frame is not None:
-            filename = frame.f_code.co_filename
+            code = frame.f_code
+            if code is end:
+                return at_end
+            filename = code.co_filename
             path = known[filename] if filename in known else self.path_of(filename)
             if path is not None:
                 at = (path, frame.f_lineno)
@@ -65,5 +77,6 @@ def _folder(path: str) -> str:
     return os.path.realpath(path).rstrip(os.sep) + os.sep
 
 
+@cache
 def _standard_library() -> tuple[str, ...]:
     return tuple({_folder(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from irene.tree import Assumption
 from irene.worker.inputs.plans import Inputs, Placeholder
-from irene.worker.meta import left_as_it_was, run_on_meta
+from irene.worker.meta import left_as_it_was, parts_of, run_on_meta
 from irene.worker.values import KnownValues
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _runs(model: torch.nn.Module, inputs: Inputs) -> bool:
     values = KnownValues()
     args, kwargs = inputs.on_meta(values)
     try:
-        run_on_meta(model, args, kwargs, values)
+        run_on_meta(parts_of(model), args, kwargs, values)
     except Exception:  # noqa: BLE001 - any error means that the guess was wrong
         return False
     return True
@@ -100,7 +100,7 @@ def _first_called(
     args, kwargs = probe.on_meta(values)
     handle = register_module_forward_pre_hook(stop)
     try:
-        run_on_meta(model, args, kwargs, values)
+        run_on_meta(parts_of(model), args, kwargs, values)
     except _Reached as reached:
         return reached.layer
     except Exception:  # noqa: BLE001 - the probe has the wrong shape for this model

@@ -14,12 +14,14 @@ from irene.worker.meta.devices import accelerators_on_meta
 from irene.worker.meta.dispatch import stay_on_meta
 from irene.worker.meta.memo import MEMO
 from irene.worker.meta.operators import NoMetaKernel, Operator, ValueQuestion, asks_for_values
+from irene.worker.meta.parts import ModelParts, parts_of
 from irene.worker.meta.running import left_as_it_was, run_on_meta
 from irene.worker.meta.tensors import tensors_in, to_meta
 from irene.worker.meta.weights import Weights
 
 __all__ = [
     "MEMO",
+    "ModelParts",
     "NoMetaKernel",
     "Operator",
     "ValueQuestion",
@@ -27,6 +29,7 @@ __all__ = [
     "accelerators_on_meta",
     "asks_for_values",
     "left_as_it_was",
+    "parts_of",
     "run_on_meta",
     "stay_on_meta",
     "tensors_in",

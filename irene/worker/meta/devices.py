@@ -25,13 +25,18 @@ def without_accelerators(
     func: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
 ) -> tuple[tuple[object, ...], dict[str, object]]:
     """The arguments of a torch function with meta in the place of any accelerator."""
-    import torch
-
     if kwargs and _is_accelerator(kwargs.get("device")):
         kwargs = {**kwargs, "device": "meta"}
-    if func is torch.Tensor.to and len(args) > 1 and _is_accelerator(args[1]):
+    if func is _moves() and len(args) > 1 and _is_accelerator(args[1]):
         args = (args[0], "meta", *args[2:])
     return args, kwargs
+
+
+@cache
+def _moves() -> Callable[..., object]:
+    import torch
+
+    return torch.Tensor.to
 
 
 def _just_call(
@@ -70,7 +75,7 @@ def _is_accelerator(device: object) -> bool:
     """Whether an argument names a device with a memory of its own: "cuda:1", 0."""
     import torch
 
-    if isinstance(device, bool):
+    if device is None or isinstance(device, bool):
         return False
     if isinstance(device, torch.device):
         return device.type not in _HERE

@@ -26,6 +26,7 @@ class Fresh(NamedTuple):
     dtype: torch.dtype
     is_weight: bool
     known_as: int | None  # which of the call's tensors it is, where its values are known
+    description: int
 
 
 class View(NamedTuple):
@@ -36,6 +37,7 @@ class View(NamedTuple):
     stride: tuple[int, ...]
     offset: int  # in elements, from the argument's
     known_as: int | None
+    description: int
 
 
 class Same(NamedTuple):

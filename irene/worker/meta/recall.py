@@ -10,11 +10,12 @@ one whose outputs are not plain tensors on meta.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from functools import cache
+from functools import cache, partial
 from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from irene.worker.meta.memo import MEMO, Entry, Fresh, Key, Memo, Plain, Plan, Same, Several, View
+from irene.worker.meta.tensors import has_storage
 from irene.worker.meta.weights import Weights
 from irene.worker.values import KnownValues
 
@@ -49,6 +50,10 @@ class _Mark(NamedTuple):
     description: int
     storage: int
     offset: int  # in elements
+    is_meta: bool
+
+
+_mark = partial(tuple.__new__, _Mark)  # ten times as fast as the constructor
 
 
 class _Recording:
@@ -74,21 +79,26 @@ class Recall:
         self._session = object()
         self._recording: _Recording | None = None
         self._torch = _Torch()
+        self._direct = _direct()
+        self._types = _types()
 
     def function(self, func: Function, args: Arguments, kwargs: Keywords) -> object:
         """A call of a torch function by Python code."""
-        if func in _direct():
+        if func in self._direct:
             return func(*args, **kwargs)
         if not _is_torchs(func):
             for argument in args:
                 if isinstance(argument, self._torch.tensor):
                     unmark(argument)  # `x.data = y` is such a function
             return func(*args, **kwargs)
-        parts: list[Hashable] = [func]
-        tensors: list[torch.Tensor] = []
-        if not (self._add_context(parts) and self._add_call(args, kwargs, parts, tensors)):
+        state = self._torch
+        if not state.is_inference() or state.functorch() is not None:
             return func(*args, **kwargs)
-        key = self._key(parts, tensors)
+        parts = [func, state.default_dtype(), state.is_autocast() and _autocast()]
+        tensors: list[torch.Tensor] = []
+        key = self._key(parts, tensors, args, kwargs)
+        if key is None:
+            return func(*args, **kwargs)
         entry = self._memo.entries.get(key, False)
         if entry is None:
             return func(*args, **kwargs)
@@ -110,13 +120,10 @@ class Recall:
         run: Callable[[], Ran],
     ) -> object:
         """One operation as it reaches the dispatcher."""
-        parts: list[Hashable] = [func, self._torch.default_dtype()]
         tensors: list[torch.Tensor] = []
-        if not self._add_call(args, kwargs, parts, tensors):
-            return self._ran(run()).result
-        key = self._key(parts, tensors)
-        entry = self._memo.entries.get(key, False)
-        if entry is None:
+        key = self._key([func, self._torch.default_dtype()], tensors, args, kwargs)
+        entry = None if key is None else self._memo.entries.get(key, False)
+        if key is None or entry is None:
             return self._ran(run()).result
         if entry is not False:
             return self._again(entry, func, args, kwargs, tensors)  # type: ignore[arg-type] # True is none
@@ -165,73 +172,72 @@ class Recall:
                 self._note(tuple(recording.notes))
         return result, recording
 
-    # Keys
-
-    def _add_context(self, parts: list[Hashable]) -> bool:
-        """The modes around a call; False where it has to run: outside of inference, or mapped."""
-        state = self._torch
-        if not state.is_inference() or state.functorch() is not None:
-            return False
-        parts.append(state.default_dtype())
-        parts.append(state.is_grad())
-        if state.is_autocast():
-            parts.append(_autocast())
-        return True
-
-    def _add_call(
+    def _key(
         self,
-        args: Arguments,
-        kwargs: Keywords,
         parts: list[Hashable],
         tensors: list[torch.Tensor],
-    ) -> bool:
-        """All arguments; False where one of them is neither a tensor nor a scalar, or none is one."""
-        if not self._add(args, parts, tensors):
-            return False
-        for name, value in kwargs.items():
-            parts.append(name)
-            if not self._add((value,), parts, tensors):
-                return False
-        return bool(tensors)
+        args: Arguments,
+        kwargs: Keywords,
+    ) -> Key | None:
+        """`parts` and the arguments; None where one is neither tensor nor scalar, or none is one.
+
+        The tensors among the arguments are added to `tensors`.
+        """
+        marks: list[_Mark] = []
+        if not self._add(args, parts, tensors, marks):
+            return None
+        if kwargs:
+            parts.extend(kwargs)
+            if not self._add(kwargs.values(), parts, tensors, marks):
+                return None
+        if len(marks) > 1:
+            if len({it.storage for it in marks}) < len(marks):
+                parts.append(_arrangement(tensors, marks))
+        elif not marks:
+            return None
+        values = self._values
+        if values.has_any() or not all([it.is_meta for it in marks]):
+            parts.append(tuple([values.is_known(it) for it in tensors]))
+        return tuple(parts)
 
     def _add(
-        self, values: Iterable[Any], parts: list[Hashable], tensors: list[torch.Tensor]
+        self,
+        values: Iterable[Any],
+        parts: list[Hashable],
+        tensors: list[torch.Tensor],
+        marks: list[_Mark],
     ) -> bool:
-        tensor_types, scalar_types = _types()
+        tensor_types, scalar_types = self._types
+        session = self._session
         for value in values:
             kind = type(value)
             if kind in tensor_types:
-                if value.layout is not self._torch.strided:
-                    return False
-                parts.append(self._mark(value).description)
+                mark = getattr(value, "_irene_mark", None)
+                if mark is None or mark.session is not session or mark.owner != id(value):
+                    if not has_storage(value):
+                        return False
+                    mark = self.mark(value)
+                parts.append(mark.description)
                 tensors.append(value)
+                marks.append(mark)
             elif kind in scalar_types:
                 parts.append(kind)
                 parts.append(value)
             elif kind is list or kind is tuple:
                 parts.append(kind)
                 parts.append(len(value))
-                if not self._add(value, parts, tensors):
+                if not self._add(value, parts, tensors, marks):
                     return False
             elif kind is slice:
                 parts.append(kind)
-                if not self._add((value.start, value.stop, value.step), parts, tensors):
+                if not self._add((value.start, value.stop, value.step), parts, tensors, marks):
                     return False
             else:
                 return False
         return True
 
-    def _key(self, parts: list[Hashable], tensors: list[torch.Tensor]) -> Key:
-        if len(tensors) > 1:
-            marks = [self._mark(it) for it in tensors]
-            if len({it.storage for it in marks}) < len(marks):
-                parts.append(_arrangement(tensors, marks))
-        values = self._values
-        if values.has_any() or not all(it.is_meta for it in tensors):
-            parts.append(tuple([values.is_known(it) for it in tensors]))
-        return tuple(parts)
-
-    def _mark(self, tensor: torch.Tensor) -> _Mark:
+    def mark(self, tensor: torch.Tensor) -> _Mark:
+        """The description of a tensor, made once a pass."""
         mark: _Mark | None = getattr(tensor, "_irene_mark", None)
         if mark is not None and mark.session is self._session and mark.owner == id(tensor):
             return mark
@@ -250,7 +256,8 @@ class Recall:
                 self._weights.n_parameters(storage),
             )
         )
-        mark = _Mark(self._session, id(tensor), description, storage, tensor.storage_offset())
+        offset = tensor.storage_offset()
+        mark = _mark((self._session, id(tensor), description, storage, offset, tensor.is_meta))
         tensor._irene_mark = mark  # type: ignore[attr-defined] # for the pass
         return mark
 
@@ -263,7 +270,7 @@ class Recall:
             return None
         if not notes and name.endswith("_") and not name.endswith("__"):
             return None  # it changes more than contents: `requires_grad_`, `t_`
-        plan = _Planning(self._values, self._weights, tensors).plan(result)
+        plan = _Planning(self, self._values, self._weights, tensors).plan(result)
         if plan is None:
             return None
         if not (type(plan) is Fresh or all(it.is_meta for it in tensors)):
@@ -280,9 +287,14 @@ class Recall:
     ) -> object:
         if entry.notes:
             self._note(entry.notes)
+        plan = entry.plan
+        if type(plan) is Same:
+            return tensors[plan.of]
+        if type(plan) is Plain:
+            return plan.value
         known: list[tuple[int, torch.Tensor]] = []
         with self._torch.without_dispatch():
-            result = self._made(entry.plan, tensors, known)
+            result = self._made(plan, tensors, known)
         if known:
             self._values.remember_later(known, func, args, kwargs)
         return result
@@ -290,22 +302,26 @@ class Recall:
     def _made(
         self, plan: Plan, tensors: list[torch.Tensor], known: list[tuple[int, torch.Tensor]]
     ) -> object:
-        kind = type(plan)
-        if kind is Fresh:
-            shape, stride, dtype, is_weight, known_as = plan
+        if type(plan) is Fresh:
+            shape, stride, dtype, is_weight, known_as, description = plan
             made = self._torch.empty(shape, stride, dtype=dtype, device="meta")
+            storage, offset = made.untyped_storage()._cdata, 0
             if is_weight:
                 self._weights.add(made, 0)
-        elif kind is View:
-            of, shape, stride, offset, known_as = plan
+        elif type(plan) is View:
+            of, shape, stride, offset, known_as, description = plan
             base = tensors[of]
-            made = self._torch.view(base, shape, stride, base.storage_offset() + offset)
-        elif kind is Same:
+            mark = self.mark(base)
+            storage, offset = mark.storage, offset + mark.offset
+            made = self._torch.view(base, shape, stride, offset)
+        elif type(plan) is Same:
             return tensors[plan.of]
-        elif kind is Plain:
+        elif type(plan) is Plain:
             return plan.value
         else:
+            assert type(plan) is Several
             return _sequence(plan.type, [self._made(it, tensors, known) for it in plan.parts])
+        made._irene_mark = _mark((self._session, id(made), description, storage, offset, True))
         if known_as is not None:
             known.append((known_as, made))
         return made
@@ -326,15 +342,15 @@ class _Torch:
         self.empty = torch.empty_strided
         self.view = torch.as_strided
         self.tensor = torch.Tensor
-        self.strided = torch.strided
 
 
 class _Planning:
     """Plans how the outputs of one call are made again; None where they cannot be."""
 
     def __init__(
-        self, values: KnownValues, weights: Weights, tensors: list[torch.Tensor]
+        self, recall: Recall, values: KnownValues, weights: Weights, tensors: list[torch.Tensor]
     ) -> None:
+        self._recall = recall
         self._values = values
         self._weights = weights
         self._arguments = tensors
@@ -371,12 +387,14 @@ class _Planning:
             base = self._arguments[of]
             if base.dtype is not tensor.dtype or not _is_plain(base):
                 return None
-            return View(of, shape, stride, offset - base.storage_offset(), known_as)
+            offset -= base.storage_offset()
+            return View(of, shape, stride, offset, known_as, self._recall.mark(tensor).description)
         if storage in self._made or offset:
             return None  # outputs that share memory which no argument has
         self._made.append(storage)
         is_weight = self._weights.n_parameters(storage) is not None
-        return Fresh(shape, stride, tensor.dtype, is_weight, known_as)
+        description = self._recall.mark(tensor).description
+        return Fresh(shape, stride, tensor.dtype, is_weight, known_as, description)
 
 
 def unmark(tensor: torch.Tensor) -> None:

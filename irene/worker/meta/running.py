@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from irene.worker.meta.devices import accelerators_on_meta
 from irene.worker.meta.dispatch import Observer, stay_on_meta
+from irene.worker.meta.parts import Container, ModelParts
 from irene.worker.meta.recall import Recall, unmark
 from irene.worker.meta.tensors import keep_integers, meta_copy, tensors_in
 from irene.worker.values import KnownValues
@@ -18,25 +19,25 @@ if TYPE_CHECKING:
 
 
 def run_on_meta(
-    model: torch.nn.Module,
+    parts: ModelParts,
     args: tuple[object, ...],
     kwargs: Mapping[str, object],
     values: KnownValues,
     observer: Observer | None = None,
 ) -> object:
-    """One forward pass of `model`, which may be real: its tensors are replaced meanwhile."""
+    """One forward pass of a model, which may be real: its tensors are replaced meanwhile."""
     import torch
 
     recall = None if observer is None else Recall(values, observer.weights, observer)
     with (
-        _stand_ins(model, values, observer),
-        _unmarked(model, args, kwargs),
+        _stand_ins(parts, values, observer),
+        _unmarked(parts, args, kwargs),
         accelerators_on_meta(None if recall is None else recall.function),
         _eagerly(),
         torch.inference_mode(),
         stay_on_meta(values, observer, recall),
     ):
-        return model(*args, **kwargs)
+        return parts.model(*args, **kwargs)
 
 
 @contextmanager
@@ -72,12 +73,12 @@ def _attributes(
 
 @contextmanager
 def _stand_ins(
-    model: torch.nn.Module, values: KnownValues, observer: Observer | None
+    parts: ModelParts, values: KnownValues, observer: Observer | None
 ) -> Iterator[None]:
     """Meta tensors in the place of parameters and buffers that have memory."""
     replaced = []
     metas: dict[int, torch.Tensor] = {}  # by id, so that tied tensors stay tied
-    for container, name, original in _real_tensors(model):
+    for container, name, original in list(_real_tensors(parts)):
         if id(original) not in metas:
             metas[id(original)] = meta = meta_copy(original)
             keep_integers(original, meta, values)
@@ -94,26 +95,22 @@ def _stand_ins(
 
 @contextmanager
 def _unmarked(
-    model: torch.nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]
+    parts: ModelParts, args: tuple[object, ...], kwargs: Mapping[str, object]
 ) -> Iterator[None]:
     """Nothing of ours stays on tensors that live on."""
     try:
         yield
     finally:
-        for tensor in (*model.parameters(), *model.buffers(), *tensors_in(args, kwargs)):
+        for tensor in (*parts.parameters, *parts.buffers, *tensors_in(args, kwargs)):
             unmark(tensor)
 
 
-def _real_tensors(
-    model: torch.nn.Module,
-) -> Iterator[tuple[dict[str, torch.Tensor | None], str, torch.Tensor]]:
-    """Each with the container that holds it; those of scripted modules are out of reach in C++."""
-    for module in model.modules():
-        for container in (vars(module).get("_parameters"), vars(module).get("_buffers")):
-            if isinstance(container, dict):
-                for name, tensor in list(container.items()):
-                    if tensor is not None and not tensor.is_meta:
-                        yield container, name, tensor
+def _real_tensors(parts: ModelParts) -> Iterator[tuple[Container, str, torch.Tensor]]:
+    """Each with the container that holds it."""
+    for container in parts.containers:
+        for name, tensor in container.items():
+            if tensor is not None and not tensor.is_meta:
+                yield container, name, tensor
 
 
 def _eagerly() -> AbstractContextManager[object]:

@@ -61,9 +61,14 @@ def tensors_in(args: tuple[object, ...], kwargs: Mapping[str, object]) -> list[t
 
 def has_storage(tensor: torch.Tensor) -> bool:
     """Whether a tensor is one piece of memory; sparse ones are several."""
+    return tensor.layout is _strided()
+
+
+@cache
+def _strided() -> torch.layout:
     import torch
 
-    return tensor.layout is torch.strided
+    return torch.strided
 
 
 @cache

@@ -7,11 +7,12 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from types import CodeType, FrameType
 from typing import TYPE_CHECKING, cast
 
 from irene.tree import Assumption, Location, Node, Unpriced
 from irene.worker.frames import UserCode
-from irene.worker.meta import Operator, Weights, tensors_in
+from irene.worker.meta import ModelParts, Operator, Weights, tensors_in
 from irene.worker.tracing.notes import Note, note_of
 from irene.worker.tracing.trees import Event, Folding
 
@@ -50,11 +51,11 @@ class FailedOperation:
 
 
 class Recorder:
-    """Observes one forward pass of `model` on this thread."""
+    """Observes one forward pass of a model on this thread."""
 
     def __init__(
         self,
-        model: torch.nn.Module,
+        parts: ModelParts,
         weights: Weights,
         user_code: UserCode,
         created_at: Mapping[torch.nn.Module, Location],
@@ -64,13 +65,14 @@ class Recorder:
         self.assumptions: list[Assumption] = []
         self.failure: FailedOperation | None = None
         self.last_scope = ""  # of the innermost module that raised
-        self._scopes = {module: scope for scope, module in model.named_modules()}
+        self._scopes = parts.scopes
         self._user_code = user_code
         self._created_at = created_at
-        self._folding = Folding(model)
-        self._root = _Open(model, "", None, created_at.get(model))
+        self._folding = Folding(parts.n_parameters)
+        self._root = _Open(parts.model, "", None, created_at.get(parts.model))
         self._is_root_called = False
         self._stack = [self._root]
+        self._call_code: CodeType | None = None  # of what stands for `Module.__call__`
 
     def root(self) -> Node:
         """The tree of the pass that was made."""
@@ -98,6 +100,7 @@ class Recorder:
             finally:
                 self._leave(opened)
 
+        self._call_code = call.__code__
         torch.nn.Module.__call__ = call  # type: ignore[method-assign] # restored below
         try:
             yield
@@ -105,7 +108,7 @@ class Recorder:
             torch.nn.Module.__call__ = original  # type: ignore[method-assign] # as it was
 
     def _enter(self, module: torch.nn.Module) -> _Open:
-        called_at = self._user_code.location(sys._getframe(2))
+        called_at = self._here(sys._getframe(2))
         if module is self._root.module and not self._is_root_called and len(self._stack) == 1:
             self._is_root_called = True
             self._root.called_at = called_at
@@ -144,7 +147,7 @@ class Recorder:
         return note_of(operator, args, kwargs, result, guessed, self.weights)
 
     def take(self, notes: tuple[object, ...]) -> None:
-        at = self._user_code.location(sys._getframe(1))
+        at = self._here(sys._getframe(1))
         events = self._stack[-1].events
         for note in cast("tuple[Note, ...]", notes):
             events += (note, at)
@@ -154,7 +157,7 @@ class Recorder:
                 self.unpriced.append(Unpriced(*note.unpriced, at))
 
     def assumed(self, text: str) -> None:
-        at = self._user_code.location(sys._getframe(1))
+        at = self._here(sys._getframe(1))
         self.assumptions.append(Assumption(text, at))
 
     def failed(
@@ -166,8 +169,12 @@ class Recorder:
             shapes=tuple(_written(it) for it in tensors_in(args, kwargs)),
             scope=call.scope,
             class_name=type(call.module).__name__,
-            at=self._user_code.location(sys._getframe(1)),
+            at=self._here(sys._getframe(1)),
         )
+
+    def _here(self, frame: FrameType) -> Location | None:
+        """The user's line at or above `frame`: not above the innermost call of a module."""
+        return self._user_code.location(frame, self._call_code, self._stack[-1].called_at)
 
     def _leave_unpriced(self, name: str, reason: str) -> None:
         at = self._user_code.location(sys._getframe(2))

@@ -13,7 +13,7 @@ from irene.worker.building import BuiltModel, build
 from irene.worker.frames import UserCode
 from irene.worker.inputs.search import parameter_dtype
 from irene.worker.loading import users_imports
-from irene.worker.meta import Weights, left_as_it_was, run_on_meta, tensors_in, to_meta
+from irene.worker.meta import ModelParts, Weights, left_as_it_was, parts_of, run_on_meta, tensors_in, to_meta
 from irene.worker.protocol import BuildSpec
 from irene.worker.refusals import refuse
 from irene.worker.tracing.failures import refusal_of
@@ -117,10 +117,11 @@ def _traced(  # noqa: PLR0913 - the parts of a Trace
 ) -> Trace:
     import torch
 
-    recorder = Recorder(model, _weights_of(model), user_code, created_at)
+    parts = parts_of(model)
+    recorder = Recorder(parts, _weights_of(parts), user_code, created_at)
     try:
         with recorder.watching_calls():
-            run_on_meta(model, args, kwargs, values, recorder)
+            run_on_meta(parts, args, kwargs, values, recorder)
     except Exception as err:
         raise refusal_of(err, recorder, user_code, inputs) from err
     return Trace(
@@ -136,14 +137,14 @@ def _traced(  # noqa: PLR0913 - the parts of a Trace
     )
 
 
-def _weights_of(model: torch.nn.Module) -> Weights:
+def _weights_of(parts: ModelParts) -> Weights:
     from torch.nn.parameter import is_lazy
 
     weights = Weights()
-    for buffer in model.buffers():
+    for buffer in parts.buffers:
         if not is_lazy(buffer):
             weights.add(buffer, 0)
-    for parameter in model.parameters():
+    for parameter in parts.parameters:
         if not is_lazy(parameter):
             weights.add(parameter, parameter.numel())
     return weights

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,10 +23,10 @@ _folded: dict[object, tuple[object, Node]] = {}
 
 
 class Folding:
-    """Makes the nodes of one forward pass of `model`."""
+    """Makes the nodes of one forward pass; `n_parameters` are those below modules, as known."""
 
-    def __init__(self, model: torch.nn.Module) -> None:
-        self._n_parameters = _parameters_below(model)
+    def __init__(self, n_parameters: Mapping[torch.nn.Module, int]) -> None:
+        self._n_parameters = dict(n_parameters)
         self._classes: dict[type, tuple[str, ClassOrigin | None]] = {}
 
     def node(
@@ -112,28 +112,6 @@ def _primitive(cost: Cost, at: Location | None, scope: str) -> Node:
         ),
         children=(),
     )
-
-
-def _parameters_below(model: torch.nn.Module) -> dict[torch.nn.Module, int]:
-    """Of every module, counted once where nothing is shared; empty where something is."""
-    own: dict[torch.nn.Module, int] = {}
-    order: list[torch.nn.Module] = []
-    seen: set[int] = set()
-    pending = [model]
-    while pending:
-        module = pending.pop()
-        if module in own:
-            return {}
-        parameters = [it for it in module._parameters.values() if it is not None]
-        if any(id(it) in seen for it in parameters):
-            return {}
-        seen.update(map(id, parameters))
-        own[module] = sum(it.numel() for it in parameters)
-        order.append(module)
-        pending.extend(it for it in module._modules.values() if it is not None)
-    for module in reversed(order):
-        own[module] += sum(own[it] for it in module._modules.values() if it is not None)
-    return own
 
 
 def _count(module: torch.nn.Module) -> int:
