@@ -7,6 +7,7 @@ no half line, and the parent says how it died. Each line of that pipe begins wit
 
 from __future__ import annotations
 
+import base64
 import gc
 import importlib
 import json
@@ -28,8 +29,9 @@ from typing import NoReturn
 from irene.errors import ProtocolError
 from irene.worker import endings, protocol
 from irene.worker.main import serving
+from irene.worker.meta import sharing
 
-_PROGRESS, _FINAL, _LIBRARIES = ">", "=", "+"
+_PROGRESS, _FINAL, _LIBRARIES, _MEMORY = ">", "=", "+", "*"
 
 _WARM = ("torch", "transformers", "diffusers", "timm", "einops", "numpy")
 """Libraries whose modules the parent imports too once a child needed them."""
@@ -55,6 +57,7 @@ class _Child:
     answered: bool = False
     is_open: bool = True  # its end of the pipe
     libraries: tuple[str, ...] = ()
+    memory: str = ""
 
 
 class _Parent:
@@ -123,6 +126,7 @@ class _Parent:
             self._say(call.request_id, endings.died(call.request, code, elapsed_s, call.limit_s))
         self._forget(child)
         _import_all(child.libraries)
+        _learn(child.memory)
 
     def _hand_on(self, child: _Child) -> None:
         with suppress(BlockingIOError):
@@ -136,6 +140,8 @@ class _Parent:
         mark, rest = line[:1], line[1:]
         if mark == _LIBRARIES:
             child.libraries = tuple(json.loads(rest))
+        elif mark == _MEMORY:
+            child.memory = rest
         else:
             child.answered = child.answered or mark == _FINAL
             serving.write_line(self._answers_fd, rest)
@@ -200,11 +206,14 @@ class _Parent:
 
 def _serve_in_child(call: protocol.Call, answers_fd: int) -> None:
     before = frozenset(sys.modules)
+    begin = sharing.moment()
 
     def write(line: str, is_final: bool) -> None:
         serving.write_line(answers_fd, (_FINAL if is_final else _PROGRESS) + line)
         if is_final:
             serving.write_line(answers_fd, _LIBRARIES + json.dumps(_new_libraries(before)))
+            memory = base64.b64encode(sharing.encoded(begin)).decode()
+            serving.write_line(answers_fd, _MEMORY + memory)
 
     serving.serve(call, serving.Outlet(call.request_id, write))
 
@@ -245,6 +254,15 @@ def _new_libraries(before: frozenset[str]) -> list[str]:
         and name.partition(".")[0] in _WARM
         and os.path.realpath(getattr(module, "__file__", None) or "").startswith(installed)
     ]
+
+
+def _learn(memory: str) -> None:
+    """What the child's operations gave, so that the next child need not run them."""
+    try:
+        if memory:
+            sharing.learn(base64.b64decode(memory))
+    except Exception:  # noqa: BLE001 - the worker's rim: only warmth is lost
+        _log.warning("could not learn from a child", exc_info=True)
 
 
 def _import_all(names: Iterable[str]) -> None:

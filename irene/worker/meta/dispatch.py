@@ -164,10 +164,13 @@ class _Meta:
             raise
         for written in operator.written_among(args, kwargs):
             unmark(written)
+            if id(written) in self._twins and self._recall is not None:
+                self._recall.shadow(written)
+                depends_on_values = True
         if self._observer is None:
             return Ran(result, None, depends_on_values)
         note = self._observer.note_of(operator, args, kwargs, result, self._guessed)
-        return Ran(result, note, depends_on_values or self._is_of_twin(result))
+        return Ran(result, note, depends_on_values or self._is_real(result))
 
     def _depends_on_values(
         self, operator: Operator, args: tuple[object, ...], tensors: list[torch.Tensor]
@@ -176,14 +179,16 @@ class _Meta:
             return True
         return operator.is_mutable and any(self._values.is_known(it) for it in tensors)
 
-    def _is_of_twin(self, result: object) -> bool:
-        """Whether a result lies in the memory of a twin, which the next pass has not."""
+    def _is_real(self, result: object) -> bool:
+        """Whether what is made of a result may be values, or be in the memory of a twin."""
+        made = tensors_in((result,), {})
+        if not all(it.is_meta for it in made):
+            return True
         if not self._twins:
             return False
         twins = [it for _, it in self._twins.values() if has_storage(it)]
         storages = {it.untyped_storage()._cdata for it in twins}
-        made = [it for it in tensors_in((result,), {}) if has_storage(it)]
-        return any(it.untyped_storage()._cdata in storages for it in made)
+        return any(it.untyped_storage()._cdata in storages for it in made if has_storage(it))
 
     def _run(
         self,

@@ -75,23 +75,39 @@ class Memo:
 
     def __init__(self) -> None:
         self.entries: dict[Key, Entry | None] = {}
-        self._descriptions: dict[Hashable, int] = {}
+        self.learned: list[Key] = []
+        """Keys in the order in which they came."""
+        self.descriptions: list[Hashable] = []
+        """The metadata of tensors; keys have the numbers, which are compared fast."""
+        self._numbers: dict[Hashable, int] = {}
 
     def clear(self) -> None:
         self.entries.clear()
-        self._descriptions.clear()
+        self.learned.clear()
+        self.descriptions.clear()
+        self._numbers.clear()
+
+    def make_room(self) -> None:
+        """Begin anew where too much is described; not during a pass, which has the numbers."""
+        if len(self.descriptions) >= _LARGEST:
+            self.clear()
 
     def put(self, key: Key, entry: Entry | None) -> None:
         if len(self.entries) >= _LARGEST:
-            for old in list(self.entries)[: _LARGEST // 4]:
-                del self.entries[old]
+            for old in self.learned[: _LARGEST // 4]:
+                self.entries.pop(old, None)
+            del self.learned[: _LARGEST // 4]
+        if key not in self.entries:
+            self.learned.append(key)
         self.entries[key] = entry
 
     def describe(self, metadata: Hashable) -> int:
-        """A number for the metadata of a tensor: keys of numbers are compared fast."""
-        if len(self._descriptions) >= _LARGEST:
-            self.clear()  # entries name descriptions
-        return self._descriptions.setdefault(metadata, len(self._descriptions))
+        """The number of a description of a tensor."""
+        number = self._numbers.get(metadata)
+        if number is None:
+            number = self._numbers[metadata] = len(self.descriptions)
+            self.descriptions.append(metadata)
+        return number
 
 
 MEMO = Memo()

@@ -9,6 +9,7 @@ one whose outputs are not plain tensors on meta.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import cache, partial
 from types import BuiltinFunctionType, FunctionType
@@ -72,12 +73,14 @@ class Recall:
     def __init__(
         self, values: KnownValues, weights: Weights, taker: Taker, memo: Memo = MEMO
     ) -> None:
+        memo.make_room()
         self._values = values
         self._weights = weights
         self._taker = taker
         self._memo = memo
         self._session = object()
         self._recording: _Recording | None = None
+        self._shadowed: dict[int, torch.Tensor] = {}
         self._torch = _Torch()
         self._direct = _direct()
         self._types = _types()
@@ -92,7 +95,7 @@ class Recall:
                     unmark(argument)  # `x.data = y` is such a function
             return func(*args, **kwargs)
         state = self._torch
-        if not state.is_inference() or state.functorch() is not None:
+        if not state.is_inference() or state.functorch() is not None or state.n_modes() > 1:
             return func(*args, **kwargs)
         parts = [func, state.default_dtype(), state.is_autocast() and _autocast()]
         tensors: list[torch.Tensor] = []
@@ -145,6 +148,11 @@ class Recall:
             if recording.notes:
                 self._taker.take(tuple(recording.notes))
 
+    def shadow(self, tensor: torch.Tensor) -> None:
+        """From now on a tensor is not what its metadata say: another one stands for it."""
+        self._shadowed[id(tensor)] = tensor
+        unmark(tensor)
+
     def _ran(self, ran: Ran) -> Ran:
         if ran.depends_on_values:
             self.spoil()
@@ -165,11 +173,16 @@ class Recall:
         outer, recording = self._recording, _Recording()
         self._recording = recording
         try:
-            result = func(*args, **kwargs)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                result = func(*args, **kwargs)
         finally:
             self._recording = outer
             if recording.is_lasting and recording.notes:
                 self._note(tuple(recording.notes))
+        for it in caught:  # one who records warnings gets them every time
+            recording.is_lasting = False
+            warnings.warn_explicit(it.message, it.category, it.filename, it.lineno)
         return result, recording
 
     def _key(
@@ -214,7 +227,7 @@ class Recall:
             if kind in tensor_types:
                 mark = getattr(value, "_irene_mark", None)
                 if mark is None or mark.session is not session or mark.owner != id(value):
-                    if not has_storage(value):
+                    if not has_storage(value) or id(value) in self._shadowed:
                         return False
                     mark = self.mark(value)
                 parts.append(mark.description)
@@ -337,6 +350,7 @@ class _Torch:
         self.is_grad = torch.is_grad_enabled
         self.is_autocast = torch._C._is_any_autocast_enabled
         self.functorch = torch._C._functorch.peek_interpreter_stack
+        self.n_modes = torch._C._len_torch_dispatch_stack  # more than ours: the user's
         self.default_dtype = torch.get_default_dtype
         self.without_dispatch = torch._C._DisableTorchDispatch
         self.empty = torch.empty_strided

@@ -24,6 +24,9 @@ class Note:
     assumption: str | None
     unpriced: tuple[str, str] | None  # the operation, and why it has no price
 
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return interned, (self.costs, self.assumption, self.unpriced)
+
 
 _pool: dict[object, Note] = {}
 _costs: dict[Cost, Cost] = {}

@@ -139,7 +139,7 @@ def test_a_window_that_was_not_opened_cannot_be_closed() -> None:
         ReplayMeter("nvml", [READING]).stop()
 
 
-POLLS_S = 0.1
+POLLS_S = 0.5
 
 
 def wait_for_polls() -> None:
