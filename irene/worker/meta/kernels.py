@@ -134,6 +134,16 @@ def _grouped_on_meta(
     return a.new_empty((*n_groups, a.shape[-2], b.shape[-1]))
 
 
+def _is_set_to_on_meta(
+    _func: object, args: tuple[object, ...], _kwargs: Mapping[str, object]
+) -> object:
+    """Whether two tensors are one view of one memory."""
+    a, b = cast("torch.Tensor", args[0]), cast("torch.Tensor", args[1])
+    views = [(it.untyped_storage()._cdata, it.storage_offset(), it.shape, it.stride())
+             for it in (a, b)]  # fmt: skip
+    return views[0] == views[1]
+
+
 def pack_on_meta(
     func: torch._ops.OpOverload, padded: torch.Tensor, lengths: torch.Tensor, *, batch_first: bool
 ) -> object:
@@ -146,6 +156,7 @@ def pack_on_meta(
 WHOLE_ON_META: dict[str, Callable[..., object]] = {
     "scaled_dot_product_attention": _attention_on_meta,
     "_grouped_mm": _grouped_on_meta,
+    "is_set_to": _is_set_to_on_meta,
     "lstm": _recurrent_on_meta,
     "gru": _recurrent_on_meta,
     "rnn_tanh": _recurrent_on_meta,

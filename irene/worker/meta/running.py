@@ -11,7 +11,7 @@ from irene.worker.meta.devices import accelerators_on_meta
 from irene.worker.meta.dispatch import Observer, stay_on_meta
 from irene.worker.meta.parts import Container, ModelParts
 from irene.worker.meta.recall import Recall, unmark
-from irene.worker.meta.tensors import keep_integers, meta_copy, tensors_in
+from irene.worker.meta.tensors import keep_integers, stand_in, tensors_in
 from irene.worker.values import KnownValues
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _stand_ins(
     metas: dict[int, torch.Tensor] = {}  # by id, so that tied tensors stay tied
     for container, name, original in list(_real_tensors(parts)):
         if id(original) not in metas:
-            metas[id(original)] = meta = meta_copy(original)
+            metas[id(original)] = meta = stand_in(original)
             keep_integers(original, meta, values)
             if observer is not None:
                 observer.weights.stand_in(original, meta)

@@ -17,17 +17,23 @@ Arguments = tuple[tuple[object, ...], dict[str, object]]
 
 
 def to_meta(value: object, values: KnownValues | None = None) -> object:
-    """Tensors in `value`, also nested, as meta tensors; small integers stay known."""
+    """Tensors in `value`, also nested, as meta tensors; small integers stay known.
+
+    A tensor that is there twice stays one: models ask whether key is value.
+    """
     import torch
     from torch.utils import _pytree
+
+    metas: dict[int, torch.Tensor] = {}
 
     def convert(leaf: object) -> object:
         if not isinstance(leaf, torch.Tensor) or leaf.is_meta:
             return leaf
-        meta = meta_copy(leaf)
-        if values is not None:
-            keep_integers(leaf, meta, values)
-        return meta
+        if id(leaf) not in metas:
+            metas[id(leaf)] = meta = stand_in(leaf)
+            if values is not None:
+                keep_integers(leaf, meta, values)
+        return metas[id(leaf)]
 
     return _pytree.tree_map(convert, value)
 
@@ -37,6 +43,17 @@ def keep_integers(original: torch.Tensor, meta: torch.Tensor, values: KnownValue
     is_number = original.is_floating_point() or original.is_complex() or original.is_quantized
     if original.device.type == "cpu" and not is_number and original.numel() <= _LARGEST_KEPT:
         values.remember(meta, original.detach().clone())
+
+
+def stand_in(tensor: torch.Tensor) -> torch.Tensor:
+    """A meta tensor that is to a model what `tensor` is: a parameter too, with its attributes."""
+    import torch
+
+    meta = meta_copy(tensor)
+    if isinstance(tensor, torch.nn.Parameter):
+        meta = torch.nn.Parameter(meta, requires_grad=tensor.requires_grad)
+    vars(meta).update(vars(tensor))
+    return meta
 
 
 def meta_copy(tensor: torch.Tensor) -> torch.Tensor:
