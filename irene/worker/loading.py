@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 
@@ -61,10 +62,13 @@ def users_imports(spec: BuildSpec) -> Iterator[None]:
     The search paths come first, our modules and loaded ones that a file of the user's would
     shadow are out of sight, and libraries stay off the network.
     """
+    if _inside.get():
+        yield
+        return
     folders = [path for path in _search_paths(spec) if path not in sys.path]
     hidden = _hide(_shadowed_names(_search_paths(spec)))
-    if not _inside.get():
-        _forget_loaded(spec.path, _search_paths(spec))
+    _forget_loaded()
+    n_loaded = len(sys.modules)
     token = _inside.set(True)
     environment = _offline()
     sys.path[:0] = folders
@@ -72,6 +76,7 @@ def users_imports(spec: BuildSpec) -> Iterator[None]:
         yield
     finally:
         _inside.reset(token)
+        _note_loaded(n_loaded, spec.path, _search_paths(spec))
         for folder in folders:
             with contextlib.suppress(ValueError):
                 sys.path.remove(folder)
@@ -169,27 +174,58 @@ def _search_paths(spec: BuildSpec) -> list[str]:
 
 def _hide(shadowed: frozenset[str]) -> dict[str, ModuleType]:
     """Take ours and the shadowed modules out of `sys.modules`."""
-    return {
-        name: sys.modules.pop(name)
-        for name, module in list(sys.modules.items())
-        if _top(name) in shadowed or (_top(name) in _OUR_NAMES and _is_ours(module))
-    }
+    names = [it for it in list(sys.modules) if _top(it) in shadowed] if shadowed else []
+    return {it: sys.modules.pop(it) for it in (*names, *our_modules()) if it in sys.modules}
+
+
+def our_modules() -> set[str]:
+    """The names of our own modules; only those are looked at that came since the last time.
+
+    In a forked child each look at a module copies memory of its parent's.
+    """
+    n_new = len(sys.modules) - _ours.n_seen + len(_ours.names)  # what was hidden comes last again
+    for name, module in list(islice(reversed(sys.modules.items()), max(0, n_new))):
+        if _top(name) in _OUR_NAMES and _is_ours(module):
+            _ours.names.add(name)
+    _ours.n_seen = len(sys.modules)
+    return _ours.names
+
+
+class _Ours:
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.n_seen = 0
+
+
+_ours = _Ours()
 
 
 def _top(name: str) -> str:
     return name.partition(".")[0]
 
 
-def _forget_loaded(document: str, folders: Sequence[str]) -> None:
+_users_modules: set[str] = set()
+"""Names of modules that came from files of the user's."""
+
+
+def _forget_loaded() -> None:
     """Files of the user's that an earlier request loaded may have changed since."""
+    for name in _users_modules:
+        sys.modules.pop(name, None)
+    _users_modules.clear()
+
+
+def _note_loaded(n_before: int, document: str, folders: Sequence[str]) -> None:
+    """Of the modules that came since there were `n_before`, those of the user's."""
     user_code = UserCode(document, tuple(folders))
     beginnings = tuple(folders)
-    for name, module in list(sys.modules.items()):
+    n_new = max(0, len(sys.modules) - n_before)
+    for name, module in list(islice(reversed(sys.modules.items()), n_new)):
         file = getattr(module, "__file__", None)
         if not isinstance(file, str) or not file.startswith(beginnings):
             continue
         if "site-packages" not in file and user_code.path_of(file) is not None:
-            del sys.modules[name]
+            _users_modules.add(name)
 
 
 def _is_ours(module: ModuleType) -> bool:

@@ -6,6 +6,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from irene.worker.frames import UserCode
 from irene.worker.meta import accelerators_on_meta, asks_for_values, stay_on_meta
 from irene.worker.refusals import Refused, describe, line_in, place_of, refuse
 from irene.worker.values import KnownValues
+from irene.worker.watching import watching_constructors
 
 if TYPE_CHECKING:
     import torch
@@ -43,13 +45,13 @@ def construct(
         return _make(make, dtype, user_code, contextlib.nullcontext(), KnownValues())
     values = KnownValues()
     try:
-        with _on_meta(), accelerators_on_meta():
+        with _on_meta(values), accelerators_on_meta():
             return _make(make, dtype, user_code, stay_on_meta(values), values)
     except _NeedsValuesError as err:
         return _make_small(make, dtype, user_code, err)
 
 
-def _on_meta() -> contextlib.AbstractContextManager[object]:
+def _on_meta(values: KnownValues) -> contextlib.AbstractContextManager[object]:
     """As `torch.device("meta")`, but sequences of numbers stay real: constructors read them.
 
     `[x.item() for x in torch.linspace(0, rate, depth)]`, `torch.arange(n).tolist()`.
@@ -61,6 +63,11 @@ def _on_meta() -> contextlib.AbstractContextManager[object]:
         (torch.arange, torch.linspace, torch.logspace, torch.tensor, torch.as_tensor)
     )
 
+    fillers = _fillers()
+
+    def is_unknown(value: object) -> bool:
+        return isinstance(value, torch.Tensor) and value.is_meta and not values.is_known(value)
+
     class OnMeta(DeviceContext):
         def __torch_function__(
             self,
@@ -71,10 +78,27 @@ def _on_meta() -> contextlib.AbstractContextManager[object]:
         ) -> object:
             if func in real:
                 return func(*args, **(kwargs or {}))
+            if func in fillers and args and is_unknown(args[0]):
+                return args[0]  # what is written to memory that is not there
+            if func is torch.empty and (not kwargs or kwargs.get("device") is None):
+                with torch._C._DisableTorchDispatch():  # nothing to see there
+                    return func(*args, **{**(kwargs or {}), "device": "meta"})
             return super().__torch_function__(func, types, args, kwargs)  # type: ignore[no-untyped-call] # of torch
 
     mode: contextlib.AbstractContextManager[object] = OnMeta(torch.device("meta"))
     return mode
+
+
+@cache
+def _fillers() -> frozenset[Callable[..., object]]:
+    """Functions that do nothing but write to their first argument, and return it."""
+    import torch
+
+    names = ("uniform_", "normal_", "trunc_normal_", "zero_", "fill_", "exponential_", "random_")
+    inits = ("uniform_", "normal_", "constant_", "kaiming_uniform_")
+    found = [getattr(torch.Tensor, it, None) for it in names]
+    found += [getattr(torch.nn.init, it, None) for it in inits]
+    return frozenset(it for it in found if it is not None)
 
 
 class _NeedsValuesError(Exception):
@@ -206,21 +230,19 @@ def _noting_creation(
     created: dict[torch.nn.Module, Location], user_code: UserCode
 ) -> Iterator[None]:
     """Note for each module the innermost line of the user's code that called its constructor."""
-    import torch
-
-    original = torch.nn.Module.__init__
-
-    def init(module: torch.nn.Module, *args: object, **kwargs: object) -> None:
+    def watch(
+        original: Callable[..., object],
+        module: torch.nn.Module,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+    ) -> None:
         original(module, *args, **kwargs)
-        at = user_code.location(_outside_constructors(module, sys._getframe(1)))
+        at = user_code.location(_outside_constructors(module, sys._getframe(2)))
         if at is not None:
             created[module] = at
 
-    torch.nn.Module.__init__ = init  # type: ignore[method-assign,assignment] # restored below
-    try:
+    with watching_constructors(watch):
         yield
-    finally:
-        torch.nn.Module.__init__ = original  # type: ignore[method-assign] # as it was
 
 
 def _outside_constructors(module: object, frame: FrameType | None) -> FrameType | None:

@@ -12,7 +12,15 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
-from irene.worker import endings, environment, profiling, protocol, tracing
+from irene.worker import (
+    endings,
+    environment,
+    loading,
+    profiling,
+    protocol,
+    tracing,
+    watching,
+)
 from irene.worker.refusals import Refused
 
 Report = Callable[[protocol.Progress], None]
@@ -74,8 +82,10 @@ def warm_up() -> None:
     """Load what every request needs, before there is one; requests say what fails."""
     if import_torch() is not None:
         return
+    watching.watch_often()
     try:
         tracing.warm_up()
+        loading.our_modules()
     except Exception:  # noqa: BLE001 - the worker's rim: only warmth is lost
         _log.warning("torch does not trace a linear layer", exc_info=True)
 

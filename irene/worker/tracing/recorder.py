@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from types import CodeType, FrameType
+from types import FrameType
 from typing import TYPE_CHECKING, cast
 
 from irene.tree import Assumption, Location, Node, Unpriced
@@ -15,6 +15,7 @@ from irene.worker.frames import UserCode
 from irene.worker.meta import ModelParts, Operator, Weights, tensors_in
 from irene.worker.tracing.notes import Note, note_of
 from irene.worker.tracing.trees import Event, Folding
+from irene.worker.watching import watching_calls
 
 if TYPE_CHECKING:
     import torch
@@ -72,40 +73,35 @@ class Recorder:
         self._root = _Open(parts.model, "", None, created_at.get(parts.model))
         self._is_root_called = False
         self._stack = [self._root]
-        self._call_code: CodeType | None = None  # of what stands for `Module.__call__`
+        self._thread = threading.get_ident()
 
     def root(self) -> Node:
         """The tree of the pass that was made."""
         node = self._folded(self._root)
         return replace(node, kind="model")
 
-    @contextmanager
-    def watching_calls(self) -> Iterator[None]:
-        """Every call of a module on this thread, those made in forward included, is seen."""
-        import torch
+    def watching_calls(self) -> AbstractContextManager[None]:
+        """Every call of a module, those made in forward included, is seen."""
+        return watching_calls(self._called)
 
-        original = torch.nn.Module.__call__
-        thread = threading.get_ident()
-
-        def call(module: torch.nn.Module, *args: object, **kwargs: object) -> object:
-            if threading.get_ident() != thread:
-                self._leave_unpriced(type(module).__name__, "it runs on another thread")
-                return original(module, *args, **kwargs)
-            opened = self._enter(module)
-            try:
-                return original(module, *args, **kwargs)
-            except BaseException:
-                self.last_scope = self.last_scope or opened.scope
-                raise
-            finally:
-                self._leave(opened)
-
-        self._call_code = call.__code__
-        torch.nn.Module.__call__ = call  # type: ignore[method-assign] # restored below
+    def _called(
+        self,
+        original: Callable[..., object],
+        module: torch.nn.Module,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+    ) -> object:
+        if threading.get_ident() != self._thread:
+            self._leave_unpriced(type(module).__name__, "it runs on another thread")
+            return original(module, *args, **kwargs)
+        opened = self._enter(module)
         try:
-            yield
+            return original(module, *args, **kwargs)
+        except BaseException:
+            self.last_scope = self.last_scope or opened.scope
+            raise
         finally:
-            torch.nn.Module.__call__ = original  # type: ignore[method-assign] # as it was
+            self._leave(opened)
 
     def _enter(self, module: torch.nn.Module) -> _Open:
         called_at = self._here(sys._getframe(2))
@@ -174,7 +170,8 @@ class Recorder:
 
     def _here(self, frame: FrameType) -> Location | None:
         """The user's line at or above `frame`: not above the innermost call of a module."""
-        return self._user_code.location(frame, self._call_code, self._stack[-1].called_at)
+        end = Recorder._called.__code__
+        return self._user_code.location(frame, end, self._stack[-1].called_at)
 
     def _leave_unpriced(self, name: str, reason: str) -> None:
         at = self._user_code.location(sys._getframe(2))
