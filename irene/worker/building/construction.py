@@ -6,7 +6,6 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -45,13 +44,13 @@ def construct(
         return _make(make, dtype, user_code, contextlib.nullcontext(), KnownValues())
     values = KnownValues()
     try:
-        with _on_meta(values), accelerators_on_meta():
+        with _on_meta(), accelerators_on_meta():
             return _make(make, dtype, user_code, stay_on_meta(values), values)
     except _NeedsValuesError as err:
         return _make_small(make, dtype, user_code, err)
 
 
-def _on_meta(values: KnownValues) -> contextlib.AbstractContextManager[object]:
+def _on_meta() -> contextlib.AbstractContextManager[object]:
     """As `torch.device("meta")`, but sequences of numbers stay real: constructors read them.
 
     `[x.item() for x in torch.linspace(0, rate, depth)]`, `torch.arange(n).tolist()`.
@@ -63,11 +62,6 @@ def _on_meta(values: KnownValues) -> contextlib.AbstractContextManager[object]:
         (torch.arange, torch.linspace, torch.logspace, torch.tensor, torch.as_tensor)
     )
 
-    fillers = _fillers()
-
-    def is_unknown(value: object) -> bool:
-        return isinstance(value, torch.Tensor) and value.is_meta and not values.is_known(value)
-
     class OnMeta(DeviceContext):
         def __torch_function__(
             self,
@@ -78,8 +72,6 @@ def _on_meta(values: KnownValues) -> contextlib.AbstractContextManager[object]:
         ) -> object:
             if func in real:
                 return func(*args, **(kwargs or {}))
-            if func in fillers and args and is_unknown(args[0]):
-                return args[0]  # what is written to memory that is not there
             if func is torch.empty and (not kwargs or kwargs.get("device") is None):
                 with torch._C._DisableTorchDispatch():  # nothing to see there
                     return func(*args, **{**(kwargs or {}), "device": "meta"})
@@ -87,18 +79,6 @@ def _on_meta(values: KnownValues) -> contextlib.AbstractContextManager[object]:
 
     mode: contextlib.AbstractContextManager[object] = OnMeta(torch.device("meta"))
     return mode
-
-
-@cache
-def _fillers() -> frozenset[Callable[..., object]]:
-    """Functions that do nothing but write to their first argument, and return it."""
-    import torch
-
-    names = ("uniform_", "normal_", "trunc_normal_", "zero_", "fill_", "exponential_", "random_")
-    inits = ("uniform_", "normal_", "constant_", "kaiming_uniform_")
-    found = [getattr(torch.Tensor, it, None) for it in names]
-    found += [getattr(torch.nn.init, it, None) for it in inits]
-    return frozenset(it for it in found if it is not None)
 
 
 class _NeedsValuesError(Exception):

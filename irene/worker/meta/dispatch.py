@@ -20,6 +20,7 @@ from irene.worker.meta.kernels import (
 from irene.worker.meta.operators import (
     CONSTANTS,
     CONSTANTS_OF_SHAPE,
+    FILLING,
     QUESTIONS,
     RANDOM,
     SHAPED_BY_VALUES,
@@ -142,12 +143,20 @@ class _Meta:
             with mode:
                 return decompose(func, args, kwargs)
 
+        if self._observer is None and operator.name in FILLING and self._is_unknown(args):
+            return args[0]  # it would fill memory that is not there
+
         def run() -> Ran:
             return self._observed(operator, func, (args, kwargs))
 
         if self._recall is None:
             return run().result
         return self._recall.operation(func, args, kwargs, run)
+
+    def _is_unknown(self, args: tuple[object, ...]) -> bool:
+        """Whether the first argument has no values that a call could change."""
+        (tensor,) = tensors_in(args[:1], {}) or (None,)
+        return tensor is not None and tensor.is_meta and not self._values.is_known(tensor)
 
     def _observed(self, operator: Operator, func: torch._ops.OpOverload, call: Arguments) -> Ran:
         args, kwargs = call

@@ -137,6 +137,9 @@ CONSTANTS_OF_SHAPE = frozenset(
 )
 
 
+FILLING = frozenset({"uniform_", "normal_", "exponential_", "random_", "zero_", "fill_"})
+
+
 RANDOM = ("rand", "normal", "uniform", "bernoulli", "multinomial", "dropout", "exponential",
            "empty", "poisson", "cauchy", "geometric")  # fmt: skip
 
