@@ -99,5 +99,5 @@ def _uninstall() -> None:
     import torch
 
     assert _now.originals is not None
-    torch.nn.Module.__call__, torch.nn.Module.__init__ = _now.originals  # type: ignore[method-assign,assignment] # as it was
+    torch.nn.Module.__call__, torch.nn.Module.__init__ = _now.originals  # type: ignore[method-assign] # as it was
     _now.originals = None

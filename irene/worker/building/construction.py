@@ -62,6 +62,8 @@ def _on_meta() -> contextlib.AbstractContextManager[object]:
         (torch.arange, torch.linspace, torch.logspace, torch.tensor, torch.as_tensor)
     )
 
+    empty: Callable[..., object] = torch.empty
+
     class OnMeta(DeviceContext):
         def __torch_function__(
             self,
@@ -72,7 +74,7 @@ def _on_meta() -> contextlib.AbstractContextManager[object]:
         ) -> object:
             if func in real:
                 return func(*args, **(kwargs or {}))
-            if func is torch.empty and (not kwargs or kwargs.get("device") is None):
+            if func is empty and (not kwargs or kwargs.get("device") is None):
                 with torch._C._DisableTorchDispatch():  # nothing to see there
                     return func(*args, **{**(kwargs or {}), "device": "meta"})
             return super().__torch_function__(func, types, args, kwargs)  # type: ignore[no-untyped-call] # of torch
@@ -210,6 +212,7 @@ def _noting_creation(
     created: dict[torch.nn.Module, Location], user_code: UserCode
 ) -> Iterator[None]:
     """Note for each module the innermost line of the user's code that called its constructor."""
+
     def watch(
         original: Callable[..., object],
         module: torch.nn.Module,

@@ -89,21 +89,10 @@ class Recall:
         """A call of a torch function by Python code."""
         if func in self._direct:
             return func(*args, **kwargs)
-        if not _is_torchs(func):
-            for argument in args:
-                if isinstance(argument, self._torch.tensor):
-                    unmark(argument)  # `x.data = y` is such a function
-            return func(*args, **kwargs)
-        state = self._torch
-        if not state.is_inference() or state.functorch() is not None or state.n_modes() > 1:
-            return func(*args, **kwargs)
-        parts = [func, state.default_dtype(), state.is_autocast() and _autocast()]
         tensors: list[torch.Tensor] = []
-        key = self._key(parts, tensors, args, kwargs)
-        if key is None:
-            return func(*args, **kwargs)
-        entry = self._memo.entries.get(key, False)
-        if entry is None:
+        key = self._key_of(func, tensors, args, kwargs)
+        entry = None if key is None else self._memo.entries.get(key, False)
+        if key is None or entry is None:
             return func(*args, **kwargs)
         if entry is not False:
             return self._again(entry, func, args, kwargs, tensors)  # type: ignore[arg-type] # True is none
@@ -185,6 +174,21 @@ class Recall:
             warnings.warn_explicit(it.message, it.category, it.filename, it.lineno)
         return result, recording
 
+    def _key_of(
+        self, func: Function, tensors: list[torch.Tensor], args: Arguments, kwargs: Keywords
+    ) -> Key | None:
+        """The key of a call of a function; None for one that runs every time."""
+        if not _is_torchs(func):
+            for argument in args:
+                if isinstance(argument, self._torch.tensor):
+                    unmark(argument)  # `x.data = y` is such a function
+            return None
+        state = self._torch
+        if not state.is_inference() or state.functorch() is not None or state.n_modes() > 1:
+            return None
+        parts = [func, state.default_dtype(), state.is_autocast() and _autocast()]
+        return self._key(parts, tensors, args, kwargs)
+
     def _key(
         self,
         parts: list[Hashable],
@@ -209,14 +213,14 @@ class Recall:
         elif not marks:
             return None
         values = self._values
-        if values.has_any() or not all([it.is_meta for it in marks]):
+        if values.has_any() or not all(it.is_meta for it in marks):
             parts.append(tuple([values.is_known(it) for it in tensors]))
         return tuple(parts)
 
     def _add(
         self,
         values: Iterable[Any],
-        parts: list[Hashable],
+        parts: list[Any],  # hashable
         tensors: list[torch.Tensor],
         marks: list[_Mark],
     ) -> bool:
@@ -234,15 +238,13 @@ class Recall:
                 tensors.append(value)
                 marks.append(mark)
             elif kind in scalar_types:
-                parts.append(kind)
-                parts.append(value)
+                parts += (kind, value)
             elif kind is list or kind is tuple:
-                parts.append(kind)
-                parts.append(len(value))
+                parts += (kind, len(value))
                 if not self._add(value, parts, tensors, marks):
                     return False
             elif kind is slice:
-                parts.append(kind)
+                parts += (kind,)
                 if not self._add((value.start, value.stop, value.step), parts, tensors, marks):
                     return False
             else:
@@ -324,8 +326,8 @@ class Recall:
         elif type(plan) is View:
             of, shape, stride, offset, known_as, description = plan
             base = tensors[of]
-            mark = self.mark(base)
-            storage, offset = mark.storage, offset + mark.offset
+            base_mark = self.mark(base)
+            storage, offset = base_mark.storage, offset + base_mark.offset
             made = self._torch.view(base, shape, stride, offset)
         elif type(plan) is Same:
             return tensors[plan.of]
@@ -334,7 +336,8 @@ class Recall:
         else:
             assert type(plan) is Several
             return _sequence(plan.type, [self._made(it, tensors, known) for it in plan.parts])
-        made._irene_mark = _mark((self._session, id(made), description, storage, offset, True))
+        mark = _mark((self._session, id(made), description, storage, offset, True))
+        made._irene_mark = mark  # type: ignore[attr-defined] # for the pass
         if known_as is not None:
             known.append((known_as, made))
         return made
@@ -401,8 +404,9 @@ class _Planning:
             base = self._arguments[of]
             if base.dtype is not tensor.dtype or not _is_plain(base):
                 return None
-            offset -= base.storage_offset()
-            return View(of, shape, stride, offset, known_as, self._recall.mark(tensor).description)
+            distance = int(offset - base.storage_offset())
+            description = self._recall.mark(tensor).description
+            return View(of, shape, stride, distance, known_as, description)
         if storage in self._made or offset:
             return None  # outputs that share memory which no argument has
         self._made.append(storage)

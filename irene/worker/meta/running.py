@@ -72,9 +72,7 @@ def _attributes(
 
 
 @contextmanager
-def _stand_ins(
-    parts: ModelParts, values: KnownValues, observer: Observer | None
-) -> Iterator[None]:
+def _stand_ins(parts: ModelParts, values: KnownValues, observer: Observer | None) -> Iterator[None]:
     """Meta tensors in the place of parameters and buffers that have memory."""
     replaced = []
     metas: dict[int, torch.Tensor] = {}  # by id, so that tied tensors stay tied

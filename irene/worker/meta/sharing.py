@@ -7,7 +7,7 @@ nothing but these: a parent reads what a child writes that has run the user's co
 from __future__ import annotations
 
 import io
-import pickle
+import pickle  # noqa: TID251 - nothing is stored: it goes from a child to its own parent
 from types import MethodWrapperType
 from typing import Any
 
@@ -15,7 +15,9 @@ from irene.worker.meta.memo import MEMO, Memo
 
 _MOST_ENTRIES = 1 << 12
 _ALLOWED = ("torch", "irene.worker", "irene.tree")
-_BUILTINS = frozenset({"getattr", "type", "slice", "complex", "list", "tuple", "int", "float", "bool", "str"})
+_BUILTINS = frozenset(
+    {"getattr", "type", "slice", "complex", "list", "tuple", "int", "float", "bool", "str"}
+)
 
 
 Since = tuple[int, int]

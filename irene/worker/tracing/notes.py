@@ -32,7 +32,7 @@ _pool: dict[object, Note] = {}
 _costs: dict[Cost, Cost] = {}
 
 
-def note_of(  # noqa: PLR0913 - a call, and how it ran
+def note_of(
     operator: Operator,
     args: tuple[object, ...],
     kwargs: Mapping[str, object],
@@ -64,9 +64,7 @@ def interned(
         _pool.clear()
         _costs.clear()
     costs = tuple(_costs.setdefault(it, it) for it in costs)
-    return _pool.setdefault(
-        (costs, assumption, unpriced), Note(costs, assumption, unpriced)
-    )
+    return _pool.setdefault((costs, assumption, unpriced), Note(costs, assumption, unpriced))
 
 
 def _is_strided(tensor: torch.Tensor) -> bool:

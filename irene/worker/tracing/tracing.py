@@ -13,7 +13,15 @@ from irene.worker.building import BuiltModel, build
 from irene.worker.frames import UserCode
 from irene.worker.inputs.search import parameter_dtype
 from irene.worker.loading import users_imports
-from irene.worker.meta import ModelParts, Weights, left_as_it_was, parts_of, run_on_meta, tensors_in, to_meta
+from irene.worker.meta import (
+    ModelParts,
+    Weights,
+    left_as_it_was,
+    parts_of,
+    run_on_meta,
+    tensors_in,
+    to_meta,
+)
 from irene.worker.protocol import BuildSpec
 from irene.worker.refusals import refuse
 from irene.worker.tracing.failures import refusal_of
