@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-_MOST_ELEMENTS = 1 << 20
+LARGEST_REAL = 1 << 20
+"""Elements of a constant whose values count; of larger ones there is the shape alone."""
+
 _MOST_ELEMENTS_IN_ALL = 1 << 25
 
 
@@ -33,7 +35,7 @@ class KnownValues:
     def remember(self, tensor: torch.Tensor, real: torch.Tensor) -> None:
         """`tensor` has the values of `real`; nothing is kept of a large one."""
         n_elements = real.numel()
-        if n_elements > _MOST_ELEMENTS or self._n_elements + n_elements > _MOST_ELEMENTS_IN_ALL:
+        if n_elements > LARGEST_REAL or self._n_elements + n_elements > _MOST_ELEMENTS_IN_ALL:
             return
         self._n_elements += n_elements
         self._real[id(tensor)] = (tensor, real)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Protocol
 from irene.worker.meta.conventions import convention_here
 from irene.worker.meta.kernels import (
     AS_WRITTEN,
-    LARGEST_REAL,
     WHOLE_ON_META,
     decompose,
     make_constant,
@@ -41,7 +40,7 @@ from irene.worker.meta.tensors import (
     to_meta,
 )
 from irene.worker.meta.weights import Weights
-from irene.worker.values import KnownValues
+from irene.worker.values import LARGEST_REAL, KnownValues
 
 if TYPE_CHECKING:
     import torch

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, cast
 
 from irene.worker.meta.operators import NoMetaKernel, Operator
 from irene.worker.meta.tensors import Arguments, device_type, meta_device, tensors_in, to_meta
+from irene.worker.values import LARGEST_REAL
 
 if TYPE_CHECKING:
     import torch
 
 
-LARGEST_REAL = 1 << 20  # elements; larger real constants are on meta alone
 _LARGEST_ZEROS_BYTES = 1 << 26
 
 

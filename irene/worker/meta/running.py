@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import sys
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
@@ -11,7 +13,7 @@ from irene.worker.meta.devices import accelerators_on_meta
 from irene.worker.meta.dispatch import Observer, stay_on_meta
 from irene.worker.meta.parts import Container, ModelParts
 from irene.worker.meta.recall import Recall, unmark
-from irene.worker.meta.tensors import keep_integers, stand_in, tensors_in
+from irene.worker.meta.tensors import is_small, keep_integers, stand_in, tensors_in
 from irene.worker.values import KnownValues
 
 if TYPE_CHECKING:
@@ -42,33 +44,56 @@ def run_on_meta(
 
 @contextmanager
 def left_as_it_was(model: torch.nn.Module) -> Iterator[None]:
-    """In eval mode for a while; then every attribute of every module as before."""
-    before = [(it, it.training, _attributes(it)) for it in model.modules()]
-    try:
-        for module, _, _ in before:
-            module.training = False
-        yield
-    finally:
-        for module, training, (attributes, contents) in before:
-            module.training = training
-            vars(module).clear()
-            vars(module).update(attributes)
-            for name, content in contents.items():
-                vars(module)[name].clear()
-                vars(module)[name].update(content)
+    """In eval mode for a while; then every attribute of every module as before.
 
-
-def _attributes(
-    module: torch.nn.Module,
-) -> tuple[dict[str, object], dict[str, dict[str, object]]]:
-    """What a module holds, and what the containers of its tensors and modules hold.
-
-    Those of a scripted module live in C++ and cannot be changed from here.
+    So are the dictionaries, lists and sets that attributes are, hooks among them, the contents
+    of tensors that are no buffers, and the random numbers to come.
     """
-    attributes = dict(vars(module))
-    containers = ("_parameters", "_buffers", "_modules")
-    found = {name: attributes.get(name) for name in containers}
-    return attributes, {name: dict(it) for name, it in found.items() if isinstance(it, dict)}
+    import torch
+
+    before = [_Attributes(it) for it in model.modules()]
+    state = random.getstate()
+    try:
+        with torch.random.fork_rng(devices=()):
+            for it in before:
+                it.lend()
+            yield
+    finally:
+        for it in before:
+            it.restore()
+        random.setstate(state)
+
+
+class _Attributes:
+    """What a module holds; that of a scripted module lives in C++, out of reach."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self._held = vars(module)
+        self._attributes = dict(self._held)
+        containers = [it for it in self._attributes.values() if isinstance(it, _CONTAINERS)]
+        self._contents = [(it, dict(it) if isinstance(it, dict) else list(it)) for it in containers]
+        self._module = module
+
+    def lend(self) -> None:
+        import torch
+
+        self._module.training = False
+        for name, value in self._attributes.items():
+            if isinstance(value, torch.Tensor) and not value.is_meta and is_small(value):
+                self._held[name] = value.clone()
+
+    def restore(self) -> None:
+        self._held.clear()
+        self._held.update(self._attributes)
+        for container, content in self._contents:
+            container.clear()
+            if isinstance(container, (list, deque)):
+                container.extend(content)
+            else:
+                container.update(content)
+
+
+_CONTAINERS = (dict, list, set, deque)
 
 
 @contextmanager

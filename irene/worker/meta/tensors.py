@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
-from irene.worker.values import KnownValues
+from irene.worker.values import LARGEST_REAL, KnownValues
 
 if TYPE_CHECKING:
     import torch
 
 
-_LARGEST_KEPT = 1 << 20  # elements
 Arguments = tuple[tuple[object, ...], dict[str, object]]
 
 
@@ -41,7 +40,7 @@ def to_meta(value: object, values: KnownValues | None = None) -> object:
 def keep_integers(original: torch.Tensor, meta: torch.Tensor, values: KnownValues) -> None:
     """The values of positions, masks and sizes on the CPU stay known on meta."""
     is_number = original.is_floating_point() or original.is_complex() or original.is_quantized
-    if original.device.type == "cpu" and not is_number and original.numel() <= _LARGEST_KEPT:
+    if original.device.type == "cpu" and not is_number and is_small(original):
         values.remember(meta, original.detach().clone())
 
 
@@ -54,6 +53,11 @@ def stand_in(tensor: torch.Tensor) -> torch.Tensor:
         meta = torch.nn.Parameter(meta, requires_grad=tensor.requires_grad)
     vars(meta).update(vars(tensor))
     return meta
+
+
+def is_small(tensor: torch.Tensor) -> bool:
+    """Whether a real tensor is small enough for its values to count."""
+    return tensor.numel() <= LARGEST_REAL
 
 
 def meta_copy(tensor: torch.Tensor) -> torch.Tensor:

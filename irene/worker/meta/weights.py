@@ -81,6 +81,6 @@ class Weights:
             itemsize=itemsize,
             n_bytes=stored * itemsize,
             identity=hash((storage, tensor.storage_offset())),
-            n_parameters=n_parameters or 0,
+            n_parameters=min(n_parameters or 0, tensor.numel()),  # a view may be a part
             is_weight=n_parameters is not None,
         )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import warnings
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
 
 import pytest
 import torch
@@ -219,6 +221,64 @@ def attention_flops(batch: int, queries: int, keys: int, width: int) -> int:
     """Projections of queries, keys, values and outputs, and both products of attention."""
     projections = 2 * batch * width**2 * (2 * queries + 2 * keys)
     return projections + 2 * 2 * batch * queries * keys * width
+
+
+class Careless(nn.Module):
+    """Leaves something behind wherever it can."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = fc()
+        self.step = torch.zeros(())
+        self.cache: dict[str, Tensor] = {}
+        self.seen: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.step.add_(1)
+        self.cache["ones"] = torch.ones_like(x)
+        self.seen.append(x)
+        self.last = x
+        self.fc.register_forward_hook(lambda *_: None)
+        return cast("Tensor", self.fc(x * torch.rand(1) * random.random()))
+
+
+def test_a_model_and_the_random_numbers_to_come_are_as_before() -> None:
+    model = Careless().train()
+    states = torch.get_rng_state(), random.getstate()
+    trace_module(model, (X,))
+    assert (model.cache, model.seen, model.step.item()) == ({}, [], 0.0)
+    assert not hasattr(model, "last")
+    assert len(model.fc._forward_hooks) == 0
+    assert model.training
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert random.getstate() == states[1]
+    assert model(X).device.type == "cpu"
+
+
+class TwoLayers(nn.Module):
+    """What its call does is not in its forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = fc(), nn.Linear(8, 4)
+
+    def __call__(self, x: Tensor) -> Any:
+        return self.second(self.first(x)) + 1
+
+
+def test_what_a_call_does_beside_forward_is_the_model_s() -> None:
+    root = trace_module(TwoLayers(), (X,)).root
+    assert root.class_name == "TwoLayers"
+    assert [it.class_name for it in root.children] == ["Linear", "Linear", "add"]
+
+
+def test_what_runs_on_another_thread_is_named() -> None:
+    def forward(self: Does, x: Tensor) -> Tensor:
+        with ThreadPoolExecutor(1) as pool:
+            return x + sum(it.sum() for it in pool.map(self.fc, [x, x]))
+
+    (unpriced, *_) = trace_module(Does(forward, fc=fc()), (X,)).unpriced
+    assert (unpriced.name, unpriced.reason) == ("Linear", "it runs on another thread")
 
 
 def test_attention_of_torch_has_its_closed_form_where_the_counter_sees_nothing() -> None:
