@@ -7,7 +7,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from irene.worker.meta.devices import accelerators_on_meta
 from irene.worker.meta.dispatch import Observer, stay_on_meta
@@ -71,7 +71,7 @@ class _Attributes:
         self._held = vars(module)
         self._attributes = dict(self._held)
         containers = [it for it in self._attributes.values() if isinstance(it, _CONTAINERS)]
-        self._contents = [(it, dict(it) if isinstance(it, dict) else list(it)) for it in containers]
+        self._contents = [(it, _content(it) if it else ()) for it in containers]
         self._module = module
 
     def lend(self) -> None:
@@ -86,6 +86,8 @@ class _Attributes:
         self._held.clear()
         self._held.update(self._attributes)
         for container, content in self._contents:
+            if not (container or content):
+                continue
             container.clear()
             if isinstance(container, (list, deque)):
                 container.extend(content)
@@ -94,6 +96,10 @@ class _Attributes:
 
 
 _CONTAINERS = (dict, list, set, deque)
+
+
+def _content(container: Any) -> Any:  # noqa: ANN401 - one of those
+    return dict(container) if isinstance(container, dict) else list(container)
 
 
 @contextmanager

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from irene.worker.tracing.tracing import trace, trace_built, trace_module, warm_up
+from irene.worker.tracing.tracing import forget, trace, trace_built, trace_module, warm_up
 
-__all__ = ["trace", "trace_built", "trace_module", "warm_up"]
+__all__ = ["forget", "trace", "trace_built", "trace_module", "warm_up"]

@@ -56,13 +56,18 @@ def note_of(
     return interned(costs, ops.ASSUMED.get(name), None)
 
 
+def forget() -> None:
+    """Keep no note."""
+    _pool.clear()
+    _costs.clear()
+
+
 def interned(
     costs: tuple[Cost, ...], assumption: str | None, unpriced: tuple[str, str] | None
 ) -> Note:
     """The one note with these parts."""
     if len(_pool) >= _LARGEST_POOL:
-        _pool.clear()
-        _costs.clear()
+        forget()
     costs = tuple(_costs.setdefault(it, it) for it in costs)
     return _pool.setdefault((costs, assumption, unpriced), Note(costs, assumption, unpriced))
 

@@ -14,6 +14,7 @@ from irene.worker.frames import UserCode
 from irene.worker.inputs.search import parameter_dtype
 from irene.worker.loading import users_imports
 from irene.worker.meta import (
+    MEMO,
     ModelParts,
     Weights,
     left_as_it_was,
@@ -24,6 +25,7 @@ from irene.worker.meta import (
 )
 from irene.worker.protocol import BuildSpec
 from irene.worker.refusals import refuse
+from irene.worker.tracing import notes, trees
 from irene.worker.tracing.failures import refusal_of
 from irene.worker.tracing.recorder import Recorder
 from irene.worker.values import KnownValues
@@ -98,6 +100,13 @@ def trace_module(
             inputs=_specs(model, args, kwargs or {}),
             assumptions=(),
         )
+
+
+def forget() -> None:
+    """Remember nothing of any operation or tree, as a process that is new."""
+    MEMO.clear()
+    notes.forget()
+    trees.forget()
 
 
 def warm_up() -> None:

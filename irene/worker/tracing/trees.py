@@ -65,9 +65,14 @@ class Folding:
             children=children,
         )
         if len(_folded) >= _LARGEST:
-            _folded.clear()
+            forget()
         _folded[key] = ((tuple(events), called_at, created_at), node)
         return node
+
+
+def forget() -> None:
+    """Keep no node."""
+    _folded.clear()
 
 
 def _merged(events: Sequence[Event], scope: str) -> tuple[Node, ...]:
