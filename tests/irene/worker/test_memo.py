@@ -1,0 +1,63 @@
+"""What is remembered of operations: bounded, handed on whole, and by nothing but metadata."""
+
+from __future__ import annotations
+
+import io
+import pickle  # noqa: TID251 - what must be refused
+
+import pytest
+import torch
+from torch import nn
+
+from irene.worker.meta import MEMO, sharing
+from irene.worker.meta.memo import Entry, Memo, Plain
+from irene.worker.tracing import forget, trace_module
+
+MODEL = nn.Sequential(
+    nn.Conv1d(4, 8, 3), nn.GELU(), nn.LSTM(6, 8, batch_first=True)
+)  # a view, a function of C++, a tuple of outputs
+
+
+def test_a_parent_learns_all_that_a_child_has_learned() -> None:
+    forget()
+    begin = sharing.moment()
+    trace_module(MODEL, (torch.zeros(2, 4, 8),))
+    assert MEMO.entries
+    parent = Memo()
+    sharing.learn(sharing.encoded(begin), parent)
+    assert parent.entries == MEMO.entries
+    assert parent.descriptions == MEMO.descriptions
+
+
+def test_only_what_is_new_travels() -> None:
+    trace_module(MODEL, (torch.zeros(2, 4, 8),))
+    begin = sharing.moment()
+    trace_module(MODEL, (torch.zeros(2, 4, 8),))
+    assert sharing.encoded(begin) == b""
+
+
+def test_a_parent_that_moved_on_learns_nothing() -> None:
+    forget()
+    begin = sharing.moment()
+    trace_module(MODEL, (torch.zeros(2, 4, 8),))
+    parent = Memo()
+    parent.describe("another tensor")
+    sharing.learn(sharing.encoded(begin), parent)
+    assert parent.entries == {}
+
+
+def test_what_travels_can_name_nothing_but_torch_s_functions_and_notes() -> None:
+    stream = io.BytesIO()
+    pickle.Pickler(stream).dump((0, [], [pickle.dumps(pytest.main)]))
+    with pytest.raises(pickle.UnpicklingError, match=r"main is in no entry"):
+        sharing.learn(stream.getvalue(), Memo())
+
+
+def test_a_full_memo_drops_what_came_first() -> None:
+    memo = Memo()
+    n = (1 << 16) + 1
+    for i in range(n):
+        memo.put((i,), Entry(Plain(i), ()))
+    assert len(memo.entries) == n - (1 << 14)
+    assert (0,) not in memo.entries
+    assert (n - 1,) in memo.entries
