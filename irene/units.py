@@ -22,6 +22,9 @@ _PREFIXES = (
     (1e-12, "p"),
 )
 
+MAX_PERCENT_FACTOR = 1.5
+"""The widest interval that is written in percent."""
+
 
 def format_energy(energy_j: float) -> str:
     """`0.0312 -> "31.2 mJ"`: three significant digits and an SI prefix."""
@@ -72,15 +75,15 @@ def format_share(share: float) -> str:
 
 
 def format_spread(value: float, high: float) -> str:
-    """`(1.0, 1.4) -> "± 40 %"`: how far the upper end of an interval lies above the value.
+    """`(1.0, 3.0) -> "x/÷ 3.0"`: the factor between a value and either end of its interval.
 
-    Intervals are symmetric in the logarithm, so that from a factor of 2 on the factor is said:
-    `(1.0, 3.0) -> "x/÷ 3.0"`.
+    Intervals are symmetric in the logarithm. `± 40 %` is said up to a factor of 1.5, where it is
+    nearly right and errs on the wide side: the lower end of x/÷ 1.4 is 29 % below the value.
     """
     if value <= 0.0:
         return "± 0 %"
     factor = high / value
-    return f"x/÷ {factor:.1f}" if factor >= 2.0 else f"± {100.0 * (factor - 1.0):.0f} %"
+    return f"x/÷ {factor:.1f}" if factor > MAX_PERCENT_FACTOR else f"± {100 * (factor - 1):.0f} %"
 
 
 def format_calls(n_calls: int, each_j: float) -> str:

@@ -24,7 +24,7 @@ from irene.energy import coefficients
 from irene.energy.device import ChosenRate, Device, choose_rate
 from irene.energy.prices import Bound, Energy, PricedNode, ValueKind
 from irene.tree import MATRIX_PRIMITIVES, Node, Primitive, walk
-from irene.units import format_bandwidth, format_flop_rate, format_power, format_time
+from irene.units import format_bandwidth, format_flop_rate, format_power, format_spread, format_time
 
 
 def price(root: Node, device: Device) -> PricedNode:
@@ -138,7 +138,7 @@ def pricing_notes(root: Node, device: Device) -> tuple[str, ...]:
         _launch_note(device),
         _power_note(device),
         f"{device.name}: {device.provenance}",
-        f"90 % interval: x/÷ {coefficients.band(device.spread):.2g} or wider, one error for all "
+        f"90 % interval: {format_spread(1.0, coefficients.band(device.spread))} or wider, one error for all "
         "operations, so that it does not average out",
     )
 
