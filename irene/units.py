@@ -5,8 +5,10 @@ Inside the program everything is J, s, W, FLOP (a multiply-add is 2) and bytes.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _PREFIXES = (
@@ -102,41 +104,68 @@ class EnergyScale:
     prefix: str
     decimals: int
 
-    def text(self, n_steps: int) -> str:
-        """`3117 -> "31.17 mJ"`."""
-        return f"{n_steps * 10.0**-self.decimals:.{self.decimals}f} {self.prefix}J"
+    def text(self, n_steps: int, energy_j: float) -> str:
+        """`(3117, 0.03117) -> "31.17 mJ"`; what is too small for a step: `"< 0.01 mJ"`."""
+        is_below = n_steps == 0 and energy_j > 0.0
+        number = f"{max(n_steps, is_below) * 10.0**-self.decimals:.{self.decimals}f}"
+        return f"{'< ' if is_below else ''}{number} {self.prefix}J"
 
 
-def energy_scale(total_j: float, n_digits: int = 3) -> EnergyScale:
-    """The scale that shows `total_j` with `n_digits` digits, and its parts beside it."""
+SHOWN_DIGITS = ((1e-2, 3), (1e-4, 2))
+"""Parts of at least this share of a total have so many digits or more."""
+
+
+def energy_scale(total_j: float, parts_j: Iterable[float]) -> EnergyScale:
+    """The scale that shows `total_j` with four digits or more, and its parts as SHOWN_DIGITS says.
+
+    One digit more than a value alone has: it takes what rounding leaves when parts add up.
+    """
     scale, prefix = _prefix(total_j)
-    decimals = _decimals(total_j / scale) + n_digits - 3
+    decimals = _decimals(total_j / scale) + 1
+    parts_j = tuple(parts_j)
+    for share, n_digits in SHOWN_DIGITS:
+        smallest_j = min((it for it in parts_j if it >= share * total_j), default=total_j)
+        for _ in range(2):  # 1,000 steps and more, of which the smallest part is to be 10 or 100
+            decimals += 0.0 < smallest_j < 0.995 * 10 ** (n_digits - 1 - decimals) * scale
     return EnergyScale(scale * 10.0**-decimals, prefix, decimals)
 
 
 def format_column(energies_j: Sequence[float]) -> list[str]:
-    """Energies of one table: one unit, one number of decimals, three digits for the largest.
+    """Energies of one table: one unit and one number of decimals; see `energy_scale`.
 
-    The first is the total of the others. Rounded parts are adjusted in their last digit
-    (largest remainder), so that the printed parts add up to the printed total exactly.
+    The first is the total of the others; the printed parts add up to it exactly.
     """
-    total, parts = energies_j[0], list(energies_j[1:])
-    scale = energy_scale(total)
-    wanted = round(total / scale.step_j)
-    rounded = apportion([part / scale.step_j for part in parts], wanted)
-    return [scale.text(n_steps) for n_steps in (wanted, *rounded)]
+    total_j, parts_j = energies_j[0], energies_j[1:]
+    scale = energy_scale(total_j, parts_j)
+    total = round(total_j / scale.step_j)
+    steps = apportion([part_j / scale.step_j for part_j in parts_j], total)
+    return [scale.text(n, it) for n, it in zip((total, *steps), energies_j, strict=True)]
 
 
 def apportion(values: Sequence[float], total: int) -> list[int]:
-    """Integers near `values` whose sum is `total` where the values' own sum rounds to it."""
-    floors = [math.floor(value + 1e-9) for value in values]  # 2.9999999999999996 is 3
-    missing = total - sum(floors)
-    if not 0 <= missing <= len(values):
-        return [round(value) for value in values]
-    by_remainder = sorted(range(len(values)), key=lambda i: floors[i] - values[i])
-    for i in by_remainder[:missing]:
-        floors[i] += 1
-    return floors
+    """Integers near `values` whose sum is `total`, where that is nearly the sum of the values.
+
+    All are rounded; the rest goes to the largest, half a percent of each at most while others
+    are left, and to those that no other equals first: equal values stay equal where they can.
+    """
+    steps = [round(value) for value in values]
+    rest = total - sum(steps)
+    if not steps or abs(rest) > len(steps) + total / 100:
+        return steps
+    n_alike = Counter(steps)
+    order = sorted(
+        range(len(steps)),
+        key=lambda i: (steps[i] < 100, n_alike[steps[i]] > 1, -values[i]),
+    )
+    sign = 1 if rest > 0 else -1
+    for i in itertools.cycle(order):
+        if rest == 0:
+            return steps
+        moved = min(abs(rest), max(1, steps[i] // 200))
+        moved = moved if sign > 0 else min(moved, steps[i])
+        steps[i] += sign * moved
+        rest -= sign * moved
+    return steps
 
 
 def _format(value: float, unit: str) -> str:

@@ -1,8 +1,8 @@
 """A priced tree as rows of text: one unit, siblings that are alike merged, sums exact.
 
 Every row is for one forward pass of the whole model, all calls together, so that the rows
-below a row add up to it: energies are counted in steps of their last printed digit and
-divided among the children to the last step.
+below a row add up to it: energies are counted in steps of their last printed digit, which is
+small enough for every row that counts, and divided among the children to the last step.
 """
 
 from __future__ import annotations
@@ -23,9 +23,6 @@ from irene.units import (
     format_count,
     format_time,
 )
-
-N_DIGITS = 4
-"""Of the total: a part of a thousandth still shows."""
 
 _TORCH_LAYERS = ("torch", "nn", "modules")
 """Folders of torch.nn's own classes, whose few operations are not worth rows."""
@@ -51,9 +48,9 @@ class Row:
 
 def rows_of(root: PricedNode) -> Row:
     """The row of the model, with all the others below it."""
-    scale = energy_scale(root.energy.joules, N_DIGITS)
-    n_steps = round(root.energy.joules / scale.step_j)
-    return _row("", ((root, 1),), n_steps, _Frame(scale, root.energy.joules))
+    group, whole_j = _group("", ((root, 1),)), root.energy.joules
+    scale = energy_scale(whole_j, _energies(group))
+    return _row(group, round(whole_j / scale.step_j), scale, whole_j)
 
 
 def walk_rows(row: Row, depth: int = 0) -> Iterator[tuple[Row, int]]:
@@ -64,37 +61,43 @@ def walk_rows(row: Row, depth: int = 0) -> Iterator[tuple[Row, int]]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Frame:
-    """What all rows of one table share."""
+class _Group:
+    """Calls that are one row, and the groups below them."""
 
-    scale: EnergyScale
-    whole_j: float
+    name: str
+    occurrences: tuple[Occurrence, ...]
+    total: Sum
+    children: tuple[_Group, ...]
 
 
-def _row(name: str, occurrences: Sequence[Occurrence], n_steps: int, frame: _Frame) -> Row:
-    total = total_of(occurrences)
-    node = occurrences[0][0].node
+def _group(name: str, occurrences: tuple[Occurrence, ...]) -> _Group:
+    is_closed = _is_torch_layer(occurrences[0][0].node)
+    below = () if is_closed else (_group(*it) for it in _groups(occurrences))
+    children = tuple(it for it in below if not _is_free(it.total))
+    return _Group(name, occurrences, total_of(occurrences), children)
+
+
+def _energies(group: _Group) -> Iterator[float]:
+    yield group.total.joules
+    for child in group.children:
+        yield from _energies(child)
+
+
+def _row(group: _Group, n_steps: int, scale: EnergyScale, whole_j: float) -> Row:
+    total, node = group.total, group.occurrences[0][0].node
+    divided = apportion([it.total.joules / scale.step_j for it in group.children], n_steps)
+    rows = zip(group.children, divided, strict=True)
     return Row(
-        name=name,
+        name=group.name,
         class_name="" if node.kind == "primitive" else node.class_name,
         calls="" if total.n_calls == 1 else each_text(total),
-        energy=frame.scale.text(n_steps),
-        share=total.joules / frame.whole_j if frame.whole_j else 0.0,
+        energy=scale.text(n_steps, total.joules),
+        share=total.joules / whole_j if whole_j else 0.0,
         time=format_time(total.seconds),
         flops=format_count(total.flops),
         n_bytes=format_bytes(total.n_bytes),
-        bound=_bound(occurrences),
-        children=() if _is_torch_layer(node) else _children(occurrences, n_steps, frame),
-    )
-
-
-def _children(occurrences: Sequence[Occurrence], n_steps: int, frame: _Frame) -> tuple[Row, ...]:
-    groups = [it for it in _groups(occurrences) if not _is_free(total_of(it[1]))]
-    sums = [total_of(group).joules / frame.scale.step_j for _, group in groups]
-    divided = apportion(sums, n_steps)
-    return tuple(
-        _row(name, group, n_child_steps, frame)
-        for (name, group), n_child_steps in zip(groups, divided, strict=True)
+        bound=_bound(group.occurrences),
+        children=tuple(_row(child, n, scale, whole_j) for child, n in rows),
     )
 
 
@@ -103,7 +106,7 @@ def _is_free(total: Sum) -> bool:
     return not (total.joules or total.seconds or total.flops or total.n_bytes)
 
 
-def _groups(parents: Sequence[Occurrence]) -> list[tuple[str, list[Occurrence]]]:
+def _groups(parents: Sequence[Occurrence]) -> list[tuple[str, tuple[Occurrence, ...]]]:
     """The children of all parents, those that are alike together, in order of appearance."""
     found: dict[_Alike, list[Occurrence]] = {}
     names: dict[_Alike, dict[str, None]] = {}
@@ -113,7 +116,7 @@ def _groups(parents: Sequence[Occurrence]) -> list[tuple[str, list[Occurrence]]]
             key = (_pattern(name), _alike(child.node))
             found.setdefault(key, []).append((child, calls * child.node.count))
             names.setdefault(key, {})[name] = None
-    return [(_joint_name(list(names[key])), group) for key, group in found.items()]
+    return [(_joint_name(list(names[key])), tuple(group)) for key, group in found.items()]
 
 
 def _name(parent: Node, child: Node) -> str:

@@ -146,9 +146,13 @@ def printed(report: Report, width: int | None) -> str:
 
 
 def steps(text: str) -> tuple[int, str]:
-    """`0.372 J -> (372, " J")`: a printed energy in steps of its last digit, and its unit."""
-    number, unit = text.split(" ")
-    return int(number.replace(".", "")), f"{len(number.partition('.')[2])} {unit}"
+    """`0.372 J -> (372, "3 J")`: a printed energy in steps of its last digit, and its unit.
+
+    `< 0.001 J` adds no step.
+    """
+    number, unit = text.removeprefix("< ").split(" ")
+    n_steps = 0 if text.startswith("<") else int(number.replace(".", ""))
+    return n_steps, f"{len(number.partition('.')[2])} {unit}"
 
 
 def check_rows_add_up(row: Row) -> None:
@@ -374,3 +378,14 @@ def test_every_key_of_the_json_is_documented() -> None:
     )]  # fmt: skip
     keys = {key for section in sections for key in section}
     assert {key for key in keys if not re.search(rf"[`\"]{key}[`\"]", documented)} == set()
+
+
+def test_a_small_row_shows_what_its_hint_says() -> None:
+    """Two digits from 0.01 % of the model on; never 0, unless it costs nothing."""
+    parts = (
+        leaf("big", "linear", 2.2),
+        leaf("rsqrt", "elementwise", 1.52e-3),
+        leaf("tiny", "elementwise", 1e-6),
+    )
+    root = rows_of(part("", "Net", *parts))
+    assert [it.energy for it in root.children] == ["2.2000 J", "0.0015 J", "< 0.0001 J"]
