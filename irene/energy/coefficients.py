@@ -94,6 +94,9 @@ ARCHITECTURES: dict[str, Architecture] = {
     "CDNA 3.0": Architecture(4e-12, 0.8e-12),
 }
 
+TF32_ENERGY_RATIO = 2.0
+"""Of the energy of a float16 FLOP: no power sweep, but the same units run it at half the rate."""
+
 UNKNOWN_ARCHITECTURE = Architecture(6e-12, 1.3e-12)
 """In the middle of the fits above."""
 
@@ -172,7 +175,8 @@ SPREAD_SHAPE: dict[Primitive, float] = {"linear": 1.15, "matmul": 1.4}
 """How far a product's efficiency varies with its shape (odd sizes, few tiles, short sides), beyond
 the base: NeuSight's random shapes. Those of attention, as IrEne's machines ran them, vary less."""
 SPREAD_DTYPE = 1.4
-"""A dtype whose rate is not known and that another stands for."""
+"""A dtype whose rate is not known and that another stands for; TF32, of which no share of the peak
+was measured and which cuDNN may leave for other kernels."""
 SPREAD_LAUNCH = 1.5
 """Launch-bound: 10 to 60 µs around the floor, as the host's CPU has it."""
 

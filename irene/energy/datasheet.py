@@ -10,7 +10,7 @@ from importlib import resources
 from typing import Any
 
 from irene.energy import coefficients
-from irene.energy.device import Device, DeviceKind, Rate
+from irene.energy.device import TENSOR_CORES, Device, DeviceKind, Rate
 
 _BROAD_FACTS = frozenset({"bandwidth", "float32", "tdp_w", "sustained clock"})
 """Facts that every price depends on; an unverified tensor rate widens its own prices alone."""
@@ -110,8 +110,8 @@ def _rate(
     facts: Facts, architecture: coefficients.Architecture, dtype: str, peak_flop_s: float
 ) -> Rate:
     is_vector = dtype == "float32" or has_flat_power(facts) or facts.architecture == "Pascal"
-    matrix_unit = "matrix cores" if facts.architecture.startswith("CDNA") else "tensor cores"
-    energy_j = architecture.float32_j if dtype == "float32" else architecture.float16_j
+    matrix_unit = "matrix cores" if facts.architecture.startswith("CDNA") else TENSOR_CORES
+    energy_j = _flop_energy_j(architecture, dtype)
     return Rate(
         dtype=dtype,
         peak_flop_s=peak_flop_s,
@@ -119,6 +119,15 @@ def _rate(
         unit="vector units" if is_vector else matrix_unit,
         is_verified=dtype not in facts.unverified,
     )
+
+
+def _flop_energy_j(architecture: coefficients.Architecture, dtype: str) -> float:
+    match dtype:
+        case "float32":
+            return architecture.float32_j
+        case "tf32":
+            return coefficients.TF32_ENERGY_RATIO * architecture.float16_j
+    return architecture.float16_j
 
 
 def _spread(facts: Facts, architecture: coefficients.Architecture) -> float:

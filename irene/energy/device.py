@@ -13,6 +13,8 @@ from irene.tree import MATRIX_PRIMITIVES, Primitive
 
 DeviceKind = Literal["gpu", "cpu", "soc"]
 
+TENSOR_CORES = "tensor cores"
+
 
 @dataclass(frozen=True, slots=True)
 class Rate:
@@ -21,7 +23,7 @@ class Rate:
     dtype: str
     peak_flop_s: float  # dense
     energy_j_flop: float  # on top of the busy power
-    unit: str  # "tensor cores", "CUDA cores", ...
+    unit: str  # TENSOR_CORES, "vector units", ...
     is_verified: bool
 
 
@@ -74,16 +76,24 @@ class ChosenRate:
     reason: str | None
 
 
+CUDNN_PRIMITIVES: frozenset[Primitive] = frozenset({"conv1d", "conv2d", "conv3d", "recurrent"})
+"""What cuDNN runs: in TF32 by torch's default (`torch.backends.cudnn.allow_tf32`), which leaves
+the other products in full float32 (`torch.backends.cuda.matmul.allow_tf32`)."""
+
+
 def choose_rate(device: Device, dtype: str, primitive: Primitive) -> ChosenRate:
     """The rate for `dtype`: tensor cores for matrix products alone, else the vector units.
 
     A dtype without a rate of its own falls back: float8 to float16, everything else to
-    float32. TF32 is never chosen: torch's default is full float32 precision.
+    float32. float32 is TF32 where torch's defaults have it so, on NVIDIA's cards alone.
     """
     by_dtype = {rate.dtype: rate for rate in device.rates}
-    float32 = by_dtype["float32"]
+    float32, tf32 = by_dtype["float32"], by_dtype.get("tf32")
     if primitive not in MATRIX_PRIMITIVES:
         return ChosenRate(float32, None)
+    if dtype == "float32" and primitive in CUDNN_PRIMITIVES and tf32 and tf32.unit == TENSOR_CORES:
+        reason = "float32 in convolutions and recurrent layers is TF32, PyTorch's default"
+        return ChosenRate(tf32, reason)
     if dtype in by_dtype:
         return ChosenRate(by_dtype[dtype], None)
     if dtype.startswith("float8") and "float16" in by_dtype:

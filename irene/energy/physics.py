@@ -17,7 +17,7 @@ average out, and the ends of the interval add up like the values.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from irene.energy import coefficients
@@ -144,24 +144,37 @@ def pricing_notes(root: Node, device: Device) -> tuple[str, ...]:
 
 
 def _rate_notes(root: Node, device: Device) -> tuple[str, ...]:
-    dtypes = sorted(
-        {
-            node.operation.dtype
-            for node, _ in walk(root)
-            if node.operation is not None and node.primitive in MATRIX_PRIMITIVES
-        }
-    )
-    return tuple(_rate_note(device, dtype) for dtype in dtypes)
+    """A sentence for each rate that products run at, with the share of it that they reach."""
+    products: dict[tuple[str, ChosenRate], set[Primitive]] = {}
+    for node, _ in walk(root):
+        if node.operation is not None and node.primitive in MATRIX_PRIMITIVES:
+            dtype = node.operation.dtype
+            chosen = choose_rate(device, dtype, node.primitive)
+            products.setdefault((dtype, chosen), set()).add(node.primitive)
+    found = sorted(products, key=lambda it: (it[0], it[1].reason or ""))
+    return tuple(_rate_note(device, *key, products[key]) for key in found)
 
 
-def _rate_note(device: Device, dtype: str) -> str:
-    chosen = choose_rate(device, dtype, "linear")
+def _rate_note(
+    device: Device, dtype: str, chosen: ChosenRate, primitives: Collection[Primitive]
+) -> str:
     rate = chosen.rate
     source = "data sheet" if rate.is_verified else "not confirmed by a second source"
     where = f"runs on {rate.unit} at {format_flop_rate(rate.peak_flop_s)} ({source})"
-    share = device.efficiency("linear").of_peak
-    tail = f", of which a large linear layer reaches {100 * share:.0f} %"
-    return f"{dtype} {where}{tail}" if chosen.reason is None else f"{chosen.reason}: {where}{tail}"
+    named = sorted({it if it in _LARGE else "linear" for it in primitives})
+    reached = {_LARGE[it]: device.efficiency(it).of_peak for it in named}
+    shares = ", ".join(f"{name} reaches {100 * share:.0f} %" for name, share in reached.items())
+    return f"{dtype if chosen.reason is None else chosen.reason + ':'} {where}, of which {shares}"
+
+
+_LARGE: dict[Primitive, str] = {
+    "linear": "a large linear layer",
+    "conv1d": "a large convolution",
+    "conv2d": "a large convolution",
+    "conv3d": "a large convolution",
+    "recurrent": "a large recurrent layer",
+}
+"""How a note names a product; the others are told by the linear layer."""
 
 
 def _launch_note(device: Device) -> str:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from irene.energy.catalogue import Device, devices, find
+from irene.energy.device import choose_rate
 from irene.energy.physics import price, pricing_notes, sum_of
 from irene.energy.prices import PricedNode
 from irene.tree import Node, Operation, Primitive
@@ -117,6 +118,8 @@ def test_more_work_never_costs_less(node: Node, device: Device) -> None:
         (leaf("elementwise", 0, 0, n_kernels=3), 60e-6, 4.56e-3, "launch"),
         # float16 runs on tensor cores at 312 TFLOP/s, 1.4 pJ each.
         (leaf("linear", 22_464_000_000_000, 0, dtype="float16"), 0.1, 8.0 + 31.4496, "compute"),
+        # float32 convolutions run in TF32: half of 156 TFLOP/s, 2.8 pJ each.
+        (leaf("conv2d", 7_800_000_000_000, 0), 0.1, 8.0 + 21.84, "compute"),
         # A softmax is not a matrix product: the vector units have it whatever its dtype.
         (leaf("softmax", 974_500_000_000, 0, dtype="float16"), 0.1, 8.0 + 5.0674, "compute"),
     ],
@@ -129,6 +132,21 @@ def test_a_primitive_costs_what_the_formula_says(
     # A hair of float error in the power cap's time is allowed, none in the formula.
     assert priced.energy.joules == pytest.approx(joules, rel=1e-6)
     assert (priced.bound, priced.kind) == (bound, "modelled")
+
+
+@pytest.mark.parametrize("primitive", ["conv1d", "conv2d", "conv3d", "recurrent"])
+@pytest.mark.parametrize(
+    ("device", "dtype"),
+    [("A100-SXM4-80GB", "tf32"), ("RTX-4090", "tf32"), ("V100-SXM2-16GB", "float32"),
+     ("MI300X", "float32")],
+)  # fmt: skip
+def test_what_cudnn_runs_in_float32_is_tf32_where_the_card_has_it(
+    primitive: Primitive, device: str, dtype: str
+) -> None:
+    """torch.backends.cudnn.allow_tf32 is True by default, cuda.matmul.allow_tf32 False."""
+    assert choose_rate(find(device), "float32", primitive).rate.dtype == dtype
+    assert choose_rate(find(device), "float64", primitive).rate.dtype == "float64"
+    assert choose_rate(find(device), "float32", "linear").rate.dtype == "float32"
 
 
 def test_a_capped_card_takes_the_time_that_its_power_allows() -> None:
@@ -216,3 +234,16 @@ def test_an_empty_module_costs_nothing() -> None:
 def test_the_assumptions_are_sentences(dtype: str, device: Device, sentence: str) -> None:
     notes = pricing_notes(module((leaf("linear", 10**9, 10**6, dtype=dtype),)), device)
     assert any(sentence in note for note in notes), notes
+
+
+def test_the_rate_of_every_kind_of_product_is_said() -> None:
+    """Linear layers in full float32, convolutions in TF32, both in one model."""
+    nodes = leaf("linear", 10**9, 10**6), leaf("conv2d", 10**9, 10**6)
+    notes = pricing_notes(module(nodes), A100)
+    assert notes[:2] == (
+        "float32 runs on vector units at 19.5 TFLOP/s (data sheet), of which a large linear layer "
+        "reaches 72 %",
+        "float32 in convolutions and recurrent layers is TF32, PyTorch's default: runs on tensor "
+        "cores at 156 TFLOP/s (data sheet), of which a large convolution reaches 50 %",
+    )
+    assert pricing_notes(module(nodes[1:]), A100)[0] == notes[1]
