@@ -62,6 +62,7 @@ class Operation:
     input_shapes: tuple[tuple[int, ...], ...]
     output_shapes: tuple[tuple[int, ...], ...]
     n_kernels: int  # launches in eager mode; 0 where it rides in another's kernel
+    n_steps: int = 0  # of a recurrent layer: steps that wait for one another, all layers together
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +227,7 @@ def _node_to_json(node: Node) -> dict[str, Any]:
             [list(shape) for shape in operation.input_shapes],
             [list(shape) for shape in operation.output_shapes],
             operation.n_kernels,
+            operation.n_steps,
         ],
         "children": [_node_to_json(child) for child in node.children],
     }
@@ -254,6 +256,7 @@ def _node_from_json(data: Any) -> Node:
             input_shapes=tuple(tuple(shape) for shape in operation[2]),
             output_shapes=tuple(tuple(shape) for shape in operation[3]),
             n_kernels=int(operation[4]),
+            n_steps=int(operation[5]),
         ),
         children=tuple(_node_from_json(child) for child in data["children"]),
     )

@@ -20,6 +20,21 @@ CPU_LAUNCH_S = 5e-6
 """One operation on a CPU: dispatch and the framework's Python (measured: 1 µs for an addition,
 3 µs for a small linear layer, before any module around it)."""
 
+STEP_S = 3e-6
+"""One step of a recurrent layer, which waits for the one before it, on a GPU. cuDNN under PyTorch
+takes 0.6 to 15 µs per time step and layer for LSTMs of 32 to 192 units (the benchmark of
+pytorch/pytorch#62143, float32, the better of its two algorithms: median 2.5), 0.4 to 15 µs for plain
+layers of 56 to 360; 30 µs for an LSTM of 256 on a V100 in 2018 (DeepBench)."""
+
+CPU_STEP_S, CORE_STEP_S = 4e-6, 1e-6
+"""One step of an LSTM on a CPU, with threads and on a single core. Measured on two cores of an EPYC
+(Zen 5), torch 2.13, hidden sizes of 16 and 64, batch 1: 2.6 to 3.8 µs with two threads, 0.3 to 1.3
+with one. Where other processes want the cores, threads wait for one another: 8 to 120 µs."""
+
+CPU_STEP_RATIO = {"gru": 6.0, "rnn_tanh": 2.5, "rnn_relu": 2.5}
+"""Against an LSTM, which is one kernel of oneDNN: the others are operations for each step. Measured
+with it: a GRU takes 5.5 to 6.4 µs with one thread, a plain layer 2.0 to 2.5."""
+
 BUSY_SHARE_OF_TDP = {"HBM": 0.20, "GDDR": 0.48, "LPDDR": 0.50}
 """Busy power before bytes and FLOPs. HBM: fits to power sweeps of the A100-40 (0.17) and H200
 (0.15), raised to the idle power with a context where that is higher (B200 0.24, A100 PCIe 0.27).
@@ -121,16 +136,17 @@ def float64_share(architecture: str, memory_technology: str) -> float:
 
 _GENERAL: dict[Primitive, tuple[float, float]] = {
     # primitive: share of peak, share of bandwidth. Medians over NeuSight's five cards and
-    # Vidur's three; attention, convolutions, recurrent and embedding have no data there.
-    # Products that wait for memory: Vidur's aligned linear layers reach 0.6 to 0.8; NeuSight's
-    # batched ones of random shape 0.42, IrEne's attention 0.7.
+    # Vidur's three; attention, convolutions and embedding have no data there.
+    # Recurrent layers of 256 units and more on the CPU of CPU_STEP_S reach 0.3 (GRU, plain) to
+    # 0.9 (LSTM) of it. Products that wait for memory: Vidur's aligned linear layers reach 0.6 to
+    # 0.8; NeuSight's batched ones of random shape 0.42, IrEne's attention 0.7.
     "linear": (0.65, 0.70),
     "matmul": (0.53, 0.55),
     "attention": (0.50, 0.60),
     "conv1d": (0.50, 0.65),
     "conv2d": (0.50, 0.65),
     "conv3d": (0.50, 0.65),
-    "recurrent": (0.30, 0.50),
+    "recurrent": (0.45, 0.50),
     "softmax": (0.50, 0.61),
     "layer_norm": (0.50, 0.49),
     "embedding": (0.50, 0.60),
@@ -171,12 +187,15 @@ SPREAD_UNVERIFIED = 1.2
 SPREAD_UNMEASURED_ARCHITECTURE = 1.25
 """Efficiencies between architectures differ that much in the measurements."""
 SPREAD_UNMEASURED_PRIMITIVE = 1.3
-SPREAD_SHAPE: dict[Primitive, float] = {"linear": 1.15, "matmul": 1.4}
+SPREAD_SHAPE: dict[Primitive, float] = {"linear": 1.15, "matmul": 1.4, "recurrent": 2.0}
 """How far a product's efficiency varies with its shape (odd sizes, few tiles, short sides), beyond
-the base: NeuSight's random shapes. Those of attention, as IrEne's machines ran them, vary less."""
+the base: NeuSight's random shapes. Those of attention, as IrEne's machines ran them, vary less.
+Recurrent layers: with the kind of layer and the library, see CPU_STEP_RATIO."""
 SPREAD_DTYPE = 1.4
 """A dtype whose rate is not known and that another stands for; TF32, of which no share of the peak
 was measured and which cuDNN may leave for other kernels."""
+SPREAD_STEP = 3.0
+"""Step-bound: steps vary from a tenth of the floor to ten times it, see there."""
 SPREAD_LAUNCH = 1.5
 """Launch-bound: 10 to 60 µs around the floor, as the host's CPU has it."""
 

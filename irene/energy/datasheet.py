@@ -64,6 +64,7 @@ def assemble(facts: Facts) -> Device:
         idle_w=idle_w,
         busy_w=busy_w,
         launch_s=coefficients.CPU_LAUNCH_S if facts.kind == "cpu" else coefficients.LAUNCH_S,
+        step_s=coefficients.STEP_S if facts.kind == "gpu" else coefficients.CPU_STEP_S,
         spread=_spread(facts, architecture),
         aliases=facts.aliases,
         unverified=facts.unverified,

@@ -59,6 +59,7 @@ class Device:
     idle_w: float
     busy_w: float
     launch_s: float  # floor of one kernel in eager mode
+    step_s: float  # floor of one step of an LSTM, which waits for the one before it
     spread: float
     aliases: tuple[str, ...]
     unverified: tuple[str, ...]

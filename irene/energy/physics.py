@@ -2,10 +2,13 @@
 
 For each primitive with F FLOPs and B bytes:
 
-    busy = max(F / (eta_F * peak), B / (eta_B * bandwidth),
+    busy = max(F / (eta_F * peak), B / (eta_B * bandwidth), n_steps * step,
                (e_F * F + e_B * B) / (P_tdp - P_busy))             cards at their power cap
     t    = max(busy, n_kernels * launch)
     E    = P_idle * (t - busy) + P_busy * busy + e_F * F + e_B * B
+
+A recurrent layer has dependent steps: time steps x layers x directions. On a GPU each of them
+reads its recurrent weights again, which B has once.
 
 A CPU has no other figure than its share of TDP: E = P_tdp * t. The coefficients and the
 source of each are in `coefficients`; docs/physics.md has their errors on measurements.
@@ -17,13 +20,14 @@ average out, and the ends of the interval add up like the values.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from irene.energy import coefficients
 from irene.energy.device import ChosenRate, Device, choose_rate
-from irene.energy.prices import Bound, Energy, PricedNode, ValueKind
-from irene.tree import MATRIX_PRIMITIVES, Node, Primitive, walk
+from irene.energy.prices import BOUNDS, Bound, Energy, PricedNode, ValueKind
+from irene.tree import MATRIX_PRIMITIVES, Node, Operation, Primitive, walk
 from irene.units import format_bandwidth, format_flop_rate, format_power, format_spread, format_time
 
 
@@ -73,17 +77,45 @@ def primitive_cost(node: Node, device: Device) -> Cost:
     chosen = choose_rate(device, operation.dtype if operation else "float32", primitive)
     efficiency = device.efficiency(primitive)
     compute_s = node.flops / (efficiency.of_peak * chosen.rate.peak_flop_s)
-    memory_s = node.n_bytes / (efficiency.of_bandwidth * device.bandwidth_b_s)
+    n_bytes = node.n_bytes + _reread_bytes(node, device)
+    memory_s = n_bytes / (efficiency.of_bandwidth * device.bandwidth_b_s)
+    steps_s = operation.n_steps * _step_s(operation, device) if operation else 0.0
     launch_s = (operation.n_kernels if operation else 1) * device.launch_s
-    work_j = chosen.rate.energy_j_flop * node.flops + device.energy_j_byte * node.n_bytes
-    busy_s = max(compute_s, memory_s, _capped_s(work_j, device))
+    work_j = chosen.rate.energy_j_flop * node.flops + device.energy_j_byte * n_bytes
+    working_s = max(compute_s, memory_s, _capped_s(work_j, device))
+    busy_s = max(working_s, steps_s)
     seconds = max(busy_s, launch_s)
     bound: Bound = "memory" if memory_s >= compute_s else "compute"
     if launch_s > busy_s:
         bound = "launch"
+    elif steps_s > working_s:
+        bound = "step"
     joules = energy_of_time_j(device, seconds, busy_s, work_j)
     factor = coefficients.band(_spread(device, primitive, chosen, bound))
     return Cost(Energy(joules, joules / factor, joules * factor, seconds), bound, busy_s, work_j)
+
+
+def _step_s(operation: Operation, device: Device) -> float:
+    ratio = 1.0 if device.kind == "gpu" else coefficients.CPU_STEP_RATIO.get(operation.name, 1.0)
+    return ratio * device.step_s
+
+
+def _reread_bytes(node: Node, device: Device) -> int:
+    """Recurrent weights that a GPU's steps read beyond the first time; a CPU's caches hold them.
+
+    Half of a layer's matrices are recurrent, and each time step of a layer reads that half: over
+    all layers and time steps, `n_steps` times the mean matrix.
+    """
+    operation = node.operation
+    if operation is None or not operation.n_steps or device.kind == "cpu":
+        return 0
+    matrices = operation.input_shapes[1:]  # (gates, input), (gates, hidden) of each layer
+    n_bytes = _ITEM_BYTES.get(operation.dtype, 4) * sum(math.prod(it) for it in matrices)
+    return operation.n_steps * n_bytes // max(1, len(matrices))
+
+
+_ITEM_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
+"""Of the dtypes that torch's recurrent layers run in."""
 
 
 def energy_of_time_j(device: Device, seconds: float, busy_s: float, work_j: float) -> float:
@@ -101,8 +133,9 @@ def _capped_s(work_j: float, device: Device) -> float:
 
 def _spread(device: Device, primitive: Primitive, chosen: ChosenRate, bound: Bound) -> float:
     spreads = [device.spread]
-    if bound == "launch":
-        spreads.append(coefficients.SPREAD_LAUNCH)
+    if bound in ("launch", "step"):
+        is_step = bound == "step"
+        spreads.append(coefficients.SPREAD_STEP if is_step else coefficients.SPREAD_LAUNCH)
     else:
         spreads.append(coefficients.SPREAD_SHAPE.get(primitive, 1.0))
         if not device.efficiency(primitive).is_measured:
@@ -116,7 +149,7 @@ def _spread(device: Device, primitive: Primitive, chosen: ChosenRate, bound: Bou
 
 def _dominant_bound(children: Sequence[PricedNode]) -> Bound:
     """What bounds the largest share of the time."""
-    seconds: dict[Bound, float] = {"compute": 0.0, "memory": 0.0, "launch": 0.0}
+    seconds: dict[Bound, float] = dict.fromkeys(BOUNDS, 0.0)
     for calls, leaf in _leaves(children):
         seconds[leaf.bound] += calls * leaf.energy.seconds
     return max(seconds, key=lambda bound: seconds[bound])
@@ -136,6 +169,7 @@ def pricing_notes(root: Node, device: Device) -> tuple[str, ...]:
         *_rate_notes(root, device),
         f"memory moves {format_bandwidth(device.bandwidth_b_s)}{_doubt(device, 'bandwidth')}",
         _launch_note(device),
+        *_step_note(root, device),
         _power_note(device),
         f"{device.name}: {device.provenance}",
         f"90 % interval: {format_spread(1.0, coefficients.band(device.spread))} or wider, one error for all "
@@ -180,6 +214,22 @@ _LARGE: dict[Primitive, str] = {
 def _launch_note(device: Device) -> str:
     what = "operation" if device.kind == "cpu" else "kernel in eager mode"
     return f"launch floor {format_time(device.launch_s)} per {what}"
+
+
+def _step_note(root: Node, device: Device) -> tuple[str, ...]:
+    layers = [
+        (calls * node.operation.n_steps, _step_s(node.operation, device))
+        for node, calls in walk(root)
+        if node.operation is not None and node.operation.n_steps
+    ]
+    if not layers:
+        return ()
+    slowest_s = max(step_s for _, step_s in layers)
+    return (
+        f"recurrent layers have {sum(n_steps for n_steps, _ in layers):,} steps that wait for one "
+        f"another, at least {format_time(slowest_s)} each: it varies with layer, library and "
+        "threads, and is more where other processes want the cores",
+    )
 
 
 def _power_note(device: Device) -> str:

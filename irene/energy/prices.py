@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from irene.tree import Node
 
@@ -12,7 +12,10 @@ ValueKind = Literal["modelled", "predicted", "profiled", "measured"]
 """modelled: physics and data sheets, nothing run; predicted: fitted to measurements of that
 device, nothing run; profiled: time measured here, power modelled; measured: from a meter."""
 
-Bound = Literal["compute", "memory", "launch"]
+Bound = Literal["compute", "memory", "launch", "step"]
+"""launch: starting kernels; step: a recurrent layer's steps, which wait for one another."""
+
+BOUNDS: tuple[Bound, ...] = get_args(Bound)
 
 
 @dataclass(frozen=True, slots=True)

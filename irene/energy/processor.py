@@ -11,10 +11,11 @@ import platform
 import re
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from irene.energy.coefficients import CORE_STEP_S
 from irene.energy.datasheet import Facts, assemble
 from irene.energy.device import Device
 from irene.energy.tdp import Tdp, find_tdp
@@ -57,7 +58,7 @@ def device_of(processor: Processor) -> Device:
     is_guessed = tdp is None or processor.is_virtual
     cores = "core" if processor.n_cores == 1 else "cores"
     peak_flop_s = processor.n_cores * processor.clock_hz * FLOP_PER_CYCLE[processor.vector]
-    return assemble(
+    assembled = assemble(
         Facts(
             id="cpu",
             name=f"{processor.name} ({processor.n_cores} {cores})",
@@ -75,6 +76,8 @@ def device_of(processor: Processor) -> Device:
             provenance=f"{_peak_reason(processor)}; bandwidth estimated per core; {reason}",
         )
     )
+    step_s = CORE_STEP_S if processor.n_cores == 1 else assembled.step_s  # no thread to wait for
+    return replace(assembled, step_s=step_s)
 
 
 def share_of_tdp(processor: Processor, tdp: Tdp | None) -> tuple[float, str]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from irene.cards import Occurrence, Sum, each_text, total_of
-from irene.energy.prices import Bound, PricedNode
+from irene.energy.prices import BOUNDS, Bound, PricedNode
 from irene.tree import Node
 from irene.units import (
     EnergyScale,
@@ -171,7 +171,7 @@ def _ranges(indices: Sequence[int]) -> str:
 
 def _bound(occurrences: Sequence[Occurrence]) -> Bound:
     """What bounds the largest share of the time."""
-    seconds: dict[Bound, float] = {"compute": 0.0, "memory": 0.0, "launch": 0.0}
+    seconds: dict[Bound, float] = dict.fromkeys(BOUNDS, 0.0)
     for priced, calls in occurrences:
         seconds[priced.bound] += calls * priced.energy.seconds
     return max(seconds, key=lambda bound: seconds[bound])

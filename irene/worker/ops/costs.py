@@ -74,6 +74,7 @@ class Cost:
     n_parameters: int
     input_shapes: tuple[Shape, ...]
     output_shapes: tuple[Shape, ...]
+    n_steps: int = 0  # of a recurrent layer: steps that wait for one another
 
 
 Rule = Callable[[Call], tuple[Cost, ...]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from irene.tree import Primitive
 from irene.worker.ops.costs import (
@@ -138,7 +139,20 @@ def recurrent(call: Call) -> tuple[Cost, ...]:
         name="gates",
         inputs=biases,
     )
-    return product, gates
+    return replace(product, n_steps=_n_steps(call)), gates
+
+
+def _n_steps(call: Call) -> int:
+    """Time steps of all layers and directions: the states of one wait for those before it.
+
+    (input, states, weights, has_biases, n_layers, dropout, train, bidirectional, batch_first), or
+    packed (input, batch_sizes, states, ...), which has a batch size for each time step.
+    """
+    x, *_ = call.args
+    packed = isinstance(call.args[3], tuple | list)
+    n_layers, is_both_ways = call.args[4 + packed], call.args[7 + packed]
+    n_times = call.args[1].shape[0] if packed else x.shape[1 if call.args[8] else 0]
+    return int(n_times * n_layers * (2 if is_both_ways else 1))
 
 
 def _gate_flops(name: str, matrices: list[Operand]) -> int:

@@ -113,7 +113,12 @@ def _primitive(cost: Cost, at: Location | None, scope: str) -> Node:
         called_at=at,
         origin=None,
         operation=Operation(
-            cost.name, cost.dtype, cost.input_shapes, cost.output_shapes, cost.n_kernels
+            cost.name,
+            cost.dtype,
+            cost.input_shapes,
+            cost.output_shapes,
+            cost.n_kernels,
+            cost.n_steps,
         ),
         children=(),
     )

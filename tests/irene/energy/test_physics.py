@@ -12,6 +12,7 @@ from irene.energy.catalogue import Device, devices, find
 from irene.energy.device import choose_rate
 from irene.energy.physics import price, pricing_notes, sum_of
 from irene.energy.prices import PricedNode
+from irene.energy.processor import Processor, device_of
 from irene.tree import Node, Operation, Primitive
 
 A100 = find("A100-SXM4-80GB")
@@ -147,6 +148,71 @@ def test_what_cudnn_runs_in_float32_is_tf32_where_the_card_has_it(
     assert choose_rate(find(device), "float32", primitive).rate.dtype == dtype
     assert choose_rate(find(device), "float64", primitive).rate.dtype == "float64"
     assert choose_rate(find(device), "float32", "linear").rate.dtype == "float32"
+
+
+def recurrent(n_times: int, width: int, batch: int = 1, name: str = "lstm") -> Node:
+    """A recurrent layer, float32."""
+    matrix = ({"lstm": 4, "gru": 3}.get(name, 1) * width, width)
+    flops = 2 * 2 * n_times * batch * math.prod(matrix)
+    n_bytes = 4 * (2 * math.prod(matrix) + 2 * n_times * batch * width)
+    node = leaf("recurrent", flops, n_bytes)
+    shapes = ((n_times, batch, width), matrix, matrix)
+    operation = Operation(name, "float32", shapes, ((n_times, batch, width),), 1, n_times)
+    return replace(node, operation=operation)
+
+
+@pytest.mark.parametrize(
+    ("device", "step_s"), [(A100, 3e-6), (CPU, 4e-6)], ids=["A100", "processor"]
+)
+def test_the_steps_of_a_recurrent_layer_wait_for_one_another(device: Device, step_s: float) -> None:
+    """However small it is: 4,096 steps take 4,096 times a step, and the card says so."""
+    node = recurrent(4096, 16)
+    priced = price(node, device)
+    assert priced.energy.seconds == pytest.approx(4096 * step_s)
+    assert priced.energy.joules >= device.busy_w * priced.energy.seconds
+    assert priced.bound == "step"
+    assert price(module((node, leaf("linear", 10**6, 10**6))), device).bound == "step"
+    assert any("4,096 steps that wait for one another" in it for it in pricing_notes(node, device))
+    assert not any("steps" in it for it in pricing_notes(leaf("linear", 10**6, 10**6), device))
+
+
+def test_a_wide_recurrent_layer_is_bound_by_its_weights_or_its_arithmetic() -> None:
+    """Each step of a GPU reads the 67 MB of recurrent weights again; a CPU multiplies them."""
+    priced = price(recurrent(100, 2048), A100)
+    assert priced.bound == "memory"
+    read_s = 4 * 4 * 2048**2 / (0.5 * 2.039e12)
+    assert priced.energy.seconds == pytest.approx(102 * read_s, rel=0.02)
+    assert price(recurrent(100, 2048, batch=64), CPU).bound == "compute"
+
+
+@pytest.mark.parametrize(
+    ("time_s", "layer", "n_cores"),
+    [
+        # one thread of a Zen 5 core, torch 2.13, nothing beside it
+        (5.4e-3, recurrent(4096, 64), 1),
+        (0.42e-3, recurrent(1024, 16), 1),
+        (6.6e-3, recurrent(1024, 64, name="gru"), 1),
+        (2.5e-3, recurrent(1024, 64, name="rnn_tanh"), 1),
+        (9.4e-3, recurrent(512, 256), 1),
+        (28e-3, recurrent(128, 512, batch=8), 1),
+        # two threads
+        (0.9e-3, recurrent(256, 64), 2),
+        (1.8e-3, recurrent(256, 64, name="gru"), 2),
+        (0.65e-3, recurrent(256, 64, name="rnn_tanh"), 2),
+        # two threads that other processes keep waiting
+        (134e-3, recurrent(4096, 64), 2),
+        (161e-3, recurrent(4096, 64, name="gru"), 2),
+        (104e-3, recurrent(4096, 64, name="rnn_tanh"), 2),
+    ],
+)
+def test_measured_recurrent_layers_lie_in_the_interval(
+    time_s: float, layer: Node, n_cores: int
+) -> None:
+    """Of a processor whose power is not known; the time alone."""
+    processor = Processor("AMD EPYC", n_cores, n_cores, 2.6e9, "avx512", is_virtual=True)
+    energy = price(layer, device_of(processor)).energy
+    factor = energy.high_j / energy.joules
+    assert energy.seconds / factor <= time_s <= energy.seconds * factor
 
 
 def test_a_capped_card_takes_the_time_that_its_power_allows() -> None:

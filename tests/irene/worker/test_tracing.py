@@ -201,6 +201,43 @@ def test_a_recurrent_layer_is_one_primitive(
     assert [it.flops for it in leaf(made.root, "recurrent")] == [expected]
 
 
+@pytest.mark.parametrize(
+    ("layer", "x", "expected"),
+    [
+        (nn.LSTM(8, 16), (10, 4, 8), 10),
+        (nn.LSTM(8, 16, batch_first=True), (4, 10, 8), 10),
+        (nn.LSTM(8, 16), (10, 8), 10),
+        (nn.GRU(8, 16, num_layers=3, batch_first=True), (4, 10, 8), 3 * 10),
+        (nn.RNN(8, 16, num_layers=2, bidirectional=True), (10, 4, 8), 2 * 2 * 10),
+        (nn.LSTM(8, 16, proj_size=4, bidirectional=True), (10, 4, 8), 2 * 10),
+        (nn.Linear(8, 16), (10, 4, 8), 0),
+    ],
+)
+def test_a_recurrent_layer_counts_the_steps_that_wait_for_one_another(
+    layer: nn.Module, x: tuple[int, ...], expected: int
+) -> None:
+    """Time steps x layers x directions, whatever the batch."""
+    made = trace_module(layer, (torch.zeros(x),))
+    operations = [it.operation for it, _ in walk(made.root) if it.operation is not None]
+    assert sum(it.n_steps for it in operations) == expected
+
+
+def test_packed_sequences_have_the_steps_of_the_longest() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn = nn.GRU(8, 16, num_layers=2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            packed = nn.utils.rnn.pack_padded_sequence(x, [10, 7, 7, 2])
+            return self.rnn(packed)[0].data
+
+    made = trace_module(Net(), (torch.zeros(10, 4, 8),))
+    (layer,) = leaf(made.root, "recurrent")
+    assert layer.operation is not None
+    assert layer.operation.n_steps == 2 * 10
+
+
 def test_fused_attention_is_one_kernel_with_its_softmax_beside() -> None:
     class Net(nn.Module):
         def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
