@@ -6,8 +6,9 @@ energy: rows are sums of what was priced, and they add up to the printed total.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from irene.energy.prices import Bound, PricedNode, ValueKind
 from irene.estimation import Estimate, is_open
@@ -27,7 +28,9 @@ Occurrence = tuple[PricedNode, int]
 
 MAX_ROWS = 12
 BAR_EIGHTHS = "▏▎▍▌▋▊▉█"
-BAR_WIDTH = 8
+BAR_WIDTH = 6
+MAX_UNBROKEN_NAME = 36
+"""Characters; a longer name may take two lines of a hover."""
 
 KIND_MEANS: dict[ValueKind, str] = {
     "modelled": "physics and data sheets, nothing run",
@@ -285,22 +288,60 @@ def _notes(estimate: Estimate) -> tuple[str, ...]:
 
 
 def _markdown_table(card: Card) -> str:
+    """Parts with their calls, where one has several, and costs; the last line is their sum."""
+    columns = [it for it in _COLUMNS if it.title != "calls" or any(row.calls for row in card.rows)]
+    aligned = "|".join(":--" if it.side == "left" else "--:" for it in columns)
     lines = [
-        f"| {_escape(card.basis)} | | energy | share | | time | FLOP | bytes | bound |",
-        "|:--|--:|--:|:--|--:|--:|--:|--:|:--|",
+        _table_line(_escape(card.basis), [it.title for it in columns], columns),
+        f"|:--|{aligned}|",
+        *(
+            _table_line(_row_name(row), [it.text(row) for it in columns], columns)
+            for row in card.rows
+        ),
     ]
-    for row in card.rows:
-        name = row.name if row.line is None else f"{row.name} · line {row.line}"
-        values = (row.calls, row.energy, f"`{bar(row.share)}`", format_share(row.share))
-        costs = (row.time, row.flops.removesuffix("FLOP").strip(), row.n_bytes, row.bound)
-        lines.append(_table_line(_escape(name), *values, *costs))
-    lines.append(_table_line("**sum**", "", f"**{card.row_total}**", *(6 * [""])))
-    return "\n".join(lines)
+    total = [f"**{card.row_total}**" if it.title == "energy" else "" for it in columns]
+    return "\n".join([*lines, _table_line("**sum**", total, columns)])
 
 
-def _table_line(name: str, *values: str) -> str:
-    """Values keep their unit on the same line; only names may wrap."""
-    return " | ".join(["", name, *(it.replace(" ", "\u00a0") for it in values), ""]).strip()
+@dataclass(frozen=True, slots=True)
+class _Column:
+    title: str
+    side: Literal["left", "right"]
+    text: Callable[[CardRow], str]
+
+
+_COLUMNS = (
+    _Column("calls", "right", lambda row: row.calls),
+    _Column("energy", "right", lambda row: row.energy),
+    _Column("share", "left", lambda row: f"`{bar(row.share)}`"),
+    _Column("", "right", lambda row: format_share(row.share)),
+    _Column("time", "right", lambda row: row.time),
+    _Column("FLOP", "right", lambda row: row.flops.removesuffix("FLOP").strip()),
+    _Column("bytes", "right", lambda row: row.n_bytes),
+    _Column("bound", "left", lambda row: row.bound),
+)
+
+
+def _row_name(row: CardRow) -> str:
+    """Unbroken up to a usual length: the other columns would squeeze it into two lines."""
+    name = row.name if row.line is None else f"{row.name} · line {row.line}"
+    return _escape(name if len(name) > MAX_UNBROKEN_NAME else _unbroken(name))
+
+
+def _table_line(name: str, values: Sequence[str], columns: Sequence[_Column]) -> str:
+    """Values keep their unit on the same line, and a left-aligned one keeps off its neighbour.
+
+    By an entity: renderers trim cells, of no-break spaces too.
+    """
+    cells = (
+        ("&nbsp;" if value and column.side == "left" else "") + _unbroken(value)
+        for value, column in zip(values, columns, strict=True)
+    )
+    return " | ".join(["", name, *cells, ""]).strip(" ")
+
+
+def _unbroken(text: str) -> str:
+    return text.replace(" ", "\u00a0")
 
 
 def bar(share: float) -> str:

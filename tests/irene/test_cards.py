@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from irene.cards import BAR_WIDTH, MAX_ROWS, Occurrence, bar, calls_text, card, markdown, total_of
+from irene.cards import (
+    BAR_WIDTH,
+    MAX_ROWS,
+    Card,
+    Occurrence,
+    bar,
+    calls_text,
+    card,
+    markdown,
+    total_of,
+)
 from irene.energy.catalogue import find
 from irene.energy.physics import price
 from irene.energy.prices import PricedNode
@@ -131,6 +141,39 @@ def test_a_card_says_what_it_stands_for() -> None:
     assert "device `NVIDIA A100-SXM4-80GB` _(default)_" in text
     assert "- not priced: custom::op (no rule)" in text
     assert text.index("not priced") < text.index("a note") < text.index("no padding")
+
+
+def table_of(made: Card) -> list[list[str]]:
+    """The cells of the card's table, header first, without the row of alignments."""
+    lines = [it for it in markdown(made).splitlines() if it.startswith("|")]
+    return [it[1:-1].split(" | ") for it in (lines[0], *lines[2:])]
+
+
+def test_neighbouring_columns_of_a_card_keep_apart() -> None:
+    """Editors put next to nothing between columns: where right meets left there is a space."""
+    estimate = estimate_of(module("", "Net", (block("a"), block("b"))))
+    for cells in table_of(card("Net", [(estimate.priced, 1)], estimate, PATH)):
+        assert len(cells) == 8
+        for left_aligned in (cells[2], cells[-1]):
+            assert left_aligned.strip() == "" or left_aligned.startswith("&nbsp;")
+
+
+def test_names_of_usual_length_stay_on_one_line() -> None:
+    estimate = estimate_of(module("", "Net", (block("tokens"), block("a_very_long_name_" * 3))))
+    rows = table_of(card("Net", [(estimate.priced, 1)], estimate, PATH))[1:]
+    names = sorted((row[0].strip() for row in rows), key=len)
+    assert "tokens\u00a0·\u00a0Block\u00a0·\u00a0line\u00a09" in names
+    assert names[-1].endswith(" · Block · line 9")
+
+
+def test_a_card_has_a_column_of_calls_where_a_part_has_several() -> None:
+    several = estimate_of(module("", "Net", tuple(block(f"h.{i}") for i in range(12))))
+    single = estimate_of(module("", "Net", (block("a"), block("b"))))
+    headers = [table_of(card("Net", [(it.priced, 1)], it, PATH))[0] for it in (several, single)]
+    assert [("calls" in [cell.strip() for cell in it], len(it)) for it in headers] == [
+        (True, 9),
+        (False, 8),
+    ]
 
 
 def test_own_operations_are_rows_with_their_line() -> None:
