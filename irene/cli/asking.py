@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,7 +25,8 @@ from irene.estimation import (
     plan_document,
 )
 from irene.runner import Worker
-from irene.source.targets import Chosen, Options, Target, config_target
+from irene.source import targets
+from irene.source.targets import Options, Target, config_target
 
 T = TypeVar("T")
 
@@ -79,9 +79,7 @@ def with_config(target: Target, asked: Asked) -> Target:
     if written.origin in ("comment", "pyproject.toml"):
         complain(f"option --hf-config does not count: {written.where}, says {written.value}")
         return target
-    chosen = Chosen(f"config of {folder}", "option", "option --hf-config")
-    build = replace(target.build, config_dir=folder, arguments=None)
-    return replace(target, build=build, arguments=chosen)
+    return targets.with_config(target, folder)
 
 
 def _config_dir(asked: Asked) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from irene.source.outline import ClassOutline, Outline
+from irene.source.project import DTYPES
 
 _SUFFIX = "Config"
 
@@ -59,10 +61,26 @@ def _class_name(annotation: str) -> str | None:
     return next((it for it in last if it.endswith(_SUFFIX)), None)
 
 
+def config_dtype(folder: str) -> str | None:
+    """The dtype of the parameters by the config.json of a folder; None where it names none.
+
+    Transformers builds with it: `torch_dtype`, since version 4.56 `dtype`.
+    """
+    data = _config(Path(folder) / "config.json")
+    named = data.get("dtype") or data.get("torch_dtype")
+    dtype = named.removeprefix("torch.") if isinstance(named, str) else None
+    return dtype if dtype in DTYPES else None
+
+
 def _architectures(file: Path) -> tuple[str, ...]:
+    found = _config(file).get("architectures")
+    return tuple(it for it in found if isinstance(it, str)) if isinstance(found, list) else ()
+
+
+def _config(file: Path) -> Mapping[str, object]:
+    """The object of a config.json; empty where there is none that can be read."""
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return ()
-    found = data.get("architectures") if isinstance(data, dict) else None
-    return tuple(it for it in found if isinstance(it, str)) if isinstance(found, list) else ()
+        return {}
+    return data if isinstance(data, dict) else {}

@@ -8,13 +8,13 @@ config, the constructor's defaults.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from irene.errors import IreneError, SettingsError, TargetError
 from irene.source.choosing import default_choice, is_buildable, roots_of
-from irene.source.configs import ConfigSource, config_source
+from irene.source.configs import ConfigSource, config_dtype, config_source
 from irene.source.outline import ClassOutline, Outline
 from irene.source.project import (
     FILE_NAME,
@@ -124,6 +124,16 @@ def config_target(config_dir: str, options: Options, path: str = "") -> Target:
     return maker.make("", None, arguments, config_dir)
 
 
+def with_config(target: Target, config_dir: str) -> Target:
+    """The target built from the config.json of a folder that was named beside its file."""
+    arguments = Chosen(f"config of {config_dir}", "option", "option --hf-config")
+    dtype = target.dtype if target.dtype.origin != "default" else _dtype_of(config_dir)
+    build = replace(
+        target.build, config_dir=config_dir, arguments=None, dtype=_unless_as_built(dtype)
+    )
+    return replace(target, build=build, arguments=arguments, dtype=dtype)
+
+
 def suggest_comment(outlined: ClassOutline) -> str:
     """An irene comment for a class, with placeholders from its parameters to fill in."""
     arguments = [
@@ -200,6 +210,8 @@ class _Maker:
         batch_size = self._number("batch-size", self.options.batch_size, BATCH_SIZE)
         length = self._number("sequence-length", self.options.sequence_length, SEQUENCE_LENGTH)
         dtype = self._text("dtype", self.options.dtype, AS_BUILT)
+        if dtype.origin == "default" and config_dir is not None:
+            dtype = _dtype_of(config_dir)
         attention = self._text("attention", self.options.attention, AS_BUILT)
         inputs = written.inputs if written else ()
         build = BuildSpec(
@@ -212,8 +224,8 @@ class _Maker:
             config_dir=config_dir,
             batch_size=int(batch_size.value),
             sequence_length=int(length.value),
-            dtype=None if dtype.value == AS_BUILT else dtype.value,
-            attention=None if attention.value == AS_BUILT else attention.value,
+            dtype=_unless_as_built(dtype),
+            attention=_unless_as_built(attention),
         )
         return Target(
             class_name=class_name,
@@ -261,6 +273,17 @@ class _Maker:
             name = _option_name(self.options.origin, key)
             return Chosen(option, self.options.origin, name)
         return Chosen(default, "default", "default")
+
+
+def _dtype_of(config_dir: str) -> Chosen:
+    dtype = config_dtype(config_dir)
+    if dtype is None:
+        return Chosen(AS_BUILT, "default", "default")
+    return Chosen(dtype, "config", "config.json")
+
+
+def _unless_as_built(chosen: Chosen) -> str | None:
+    return None if chosen.value == AS_BUILT else chosen.value
 
 
 def _origin(written: Description) -> Origin:

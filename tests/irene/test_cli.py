@@ -200,6 +200,24 @@ def test_a_config_folder_and_a_class_meet(tmp_path: Path, irene: Irene) -> None:
     assert [it["scope"] for it in layers] == ["encoder.layer.0", "encoder.layer.1"]
 
 
+@pytest.mark.parametrize(("key", "by_class"), [("torch_dtype", False), ("dtype", True)])
+def test_the_dtype_of_a_config_counts_unless_another_is_asked_for(
+    tmp_path: Path, irene: Irene, key: str, by_class: bool
+) -> None:
+    """As Transformers builds: half the bytes of float32."""
+    config = {**BERT, "architectures": ["BertModel"], key: "bfloat16"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    file = Path(transformers.__file__).parent / "models" / "bert" / "modeling_bert.py"
+    place = (f"{file}:BertModel",) if by_class else ()
+    command = ("estimate", *place, "--hf-config", tmp_path, *DEVICE, "--json")
+    for options, dtype, origin in (((), "bfloat16", "config"),
+                                   (("--dtype", "float32"), "float32", "option")):  # fmt: skip
+        data = irene(*command, *options).json()
+        assert data["target"]["dtype"] == dtype
+        condition = next(it for it in data["conditions"] if it["name"] == "dtype")
+        assert (condition["value"], condition["origin"]) == (dtype, origin)
+
+
 def test_a_comment_goes_before_a_config_folder(tmp_path: Path, irene: Irene) -> None:
     (tmp_path / "config.json").write_text(json.dumps(BERT))
     ended = irene("estimate", MODEL, "--hf-config", tmp_path, *DEVICE, "--json")

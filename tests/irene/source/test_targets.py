@@ -108,7 +108,7 @@ def test_a_malformed_comment_stops_only_its_class() -> None:
 
 
 def test_a_config_json_beside_the_file_counts_for_its_architecture(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"architectures": ["Net"], "model_type": "net"}')
+    (tmp_path / "config.json").write_text('{"architectures": ["Net"], "model_type": "net", "torch_dtype": "float16"}')
     text = (
         "from transformers import PreTrainedModel\nclass NetPreTrainedModel(PreTrainedModel):\n"
         "    config_class = NetConfig\nclass Net(NetPreTrainedModel):\n"
@@ -118,6 +118,7 @@ def test_a_config_json_beside_the_file_counts_for_its_architecture(tmp_path: Pat
     assert selected is not None
     assert selected.build.config_dir == str(tmp_path)
     assert selected.arguments.where == str(tmp_path / "config.json")
+    assert (selected.build.dtype, selected.dtype.where) == ("float16", "config.json")
 
 
 def test_imports_are_looked_for_from_the_top_of_the_package(tmp_path: Path) -> None:
