@@ -12,6 +12,7 @@ import ast
 import hashlib
 import json
 import os
+import re
 import sqlite3
 import sys
 import time
@@ -143,6 +144,8 @@ def profile_key(build: BuildSpec, trace: Trace) -> str:
     The code counts, not its layout: comments, blank lines, docstrings and formatting of the
     document and of the user's own files that the model came from do not matter. What comes
     from elsewhere, such as a size from a settings module, is seen in the costs of the tree.
+    So are the options: a dtype that the model has anyway, or a size that no input has, is
+    another way to say what was run; an attention kernel shows in the operations.
     The device is not in it: a key has a profile for each device.
     """
     parts = {
@@ -152,10 +155,9 @@ def profile_key(build: BuildSpec, trace: Trace) -> str:
         "config": build.config_dir and _config_text(Path(build.config_dir)),
         "arguments": trace.arguments,
         "inputs": [[it.name, it.dtype, list(it.shape)] for it in trace.inputs],
-        "asked": [build.arguments, [[it.name, it.expression] for it in build.inputs]],
-        "sizes": [build.batch_size, build.sequence_length],
-        "dtype": [build.dtype, trace.dtype],
-        "attention": build.attention,
+        "written": [build.arguments, [[it.name, it.expression] for it in build.inputs]],
+        "sizes": _named_sizes(build),
+        "dtype": trace.dtype,
         "tree": [
             [node.scope, node.class_name, calls, node.flops, node.n_bytes, node.n_parameters]
             for node, calls in walk(trace.root)
@@ -272,6 +274,13 @@ def _config_text(folder: Path) -> str | None:
         return (folder / "config.json").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
+
+
+def _named_sizes(build: BuildSpec) -> dict[str, int]:
+    """The sizes that written inputs name: of numbers among these the trace has no values."""
+    written = " ".join(it.expression for it in build.inputs)
+    sizes = {"batch": build.batch_size, "sequence": build.sequence_length}
+    return {name: size for name, size in sizes.items() if re.search(rf"\b{name}\b", written)}
 
 
 @lru_cache(maxsize=64)

@@ -67,15 +67,20 @@ def test_a_profile_comes_back_as_it_was_stored(store: ProfileStore, tmp_path: Pa
         (replace(BUILD, class_name="Other"), False),
         (replace(BUILD, arguments="2, 3"), False),
         (replace(BUILD, inputs=(InputExpression("x", "float32[1, 2]"),)), False),
-        (replace(BUILD, batch_size=9), False),
-        (replace(BUILD, sequence_length=9), False),
-        (replace(BUILD, dtype="float16"), False),
-        (replace(BUILD, attention="eager"), False),
+        (replace(BUILD, batch_size=9, sequence_length=9), True),
+        (replace(BUILD, dtype=TRACE.dtype), True),
+        (replace(BUILD, attention="sdpa"), True),
     ],
 )
-def test_the_key_is_what_was_asked_for(build: BuildSpec, is_same: bool) -> None:
-    """The code counts, not its layout."""
+def test_the_key_is_what_was_run(build: BuildSpec, is_same: bool) -> None:
+    """The code counts, not its layout; an option does in what it changes in the trace."""
     assert (profile_key(build, TRACE) == profile_key(BUILD, TRACE)) == is_same
+
+
+def test_a_number_among_the_inputs_counts_with_its_size() -> None:
+    steps = replace(BUILD, inputs=(InputExpression("n_steps", "sequence"),))
+    assert profile_key(steps, TRACE) == profile_key(replace(steps, batch_size=9), TRACE)
+    assert profile_key(steps, TRACE) != profile_key(replace(steps, sequence_length=9), TRACE)
 
 
 @pytest.mark.parametrize(
