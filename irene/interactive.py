@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -14,7 +15,8 @@ from irene.errors import TargetError
 from irene.report import Condition, Report, layout, to_html, to_json
 from irene.report.findings import inputs_text
 from irene.tree import Trace
-from irene.worker.refusals import Refused
+from irene.worker.protocol import Refusal
+from irene.worker.refusals import Refused, in_words
 from irene.worker.tracing import trace_module
 
 if TYPE_CHECKING:
@@ -77,15 +79,40 @@ def estimate(
 
     Raises:
         DeviceError: the device is unknown; the message offers the nearest names.
-        TargetError: the forward pass fails on these inputs.
+        TargetError: `model` is no module, or its forward pass fails on these inputs.
     """
+    _check_model(model)
     found = find(device)
     try:
         trace = trace_module(model, inputs, keywords)
     except Refused as refused:
-        message = f"{refused.refusal.message} {refused.refusal.advice}".strip()
-        raise TargetError(message) from refused
+        raise TargetError(in_words(_with_packed_inputs(refused.refusal, inputs))) from refused
     return ModelEstimate(_report(trace, found, device))
+
+
+def _check_model(model: object) -> None:
+    import torch  # noqa: PLC0415 - whoever has a model has loaded it
+
+    if isinstance(model, torch.nn.Module):
+        return
+    if isinstance(model, type):
+        name = model.__name__
+        raise TargetError(f"{name} is a class: give a model of it, as in `{name}(...)`.")
+    raise TargetError(
+        f"irene.estimate takes a torch.nn.Module and its inputs, but got {type(model).__name__}."
+    )
+
+
+def _with_packed_inputs(refusal: Refusal, inputs: tuple[object, ...]) -> Refusal:
+    """Names the likely cause where all inputs came in one collection: forward got that alone."""
+    if len(inputs) != 1 or not isinstance(inputs[0], (tuple, list, Mapping)):
+        return refusal
+    stars = "**" if isinstance(inputs[0], Mapping) else "*"
+    return replace(
+        refusal,
+        advice=f"forward was called with one {type(inputs[0]).__name__}; if it holds the inputs, "
+        f"pass them one by one: irene.estimate(model, {stars}inputs).",
+    )
 
 
 def _report(trace: Trace, device: Device, asked: str) -> Report:

@@ -29,6 +29,11 @@ class UserCode:
         self._roots = None if roots is None else tuple(_folder(root) for root in roots if root)
         self._known: dict[str, str | None] = {document: document} if document else {}
 
+    @property
+    def is_everywhere(self) -> bool:
+        """Whether no document was named: a person's own process called `irene.estimate`."""
+        return not self.document and self._roots is None
+
     def path_of(self, filename: str) -> str | None:
         """The path to show for a code object's file; None where it is not the user's."""
         try:

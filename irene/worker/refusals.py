@@ -25,6 +25,13 @@ def refuse(
     return Refused(Refusal(kind, message, line, advice))
 
 
+def in_words(refusal: Refusal) -> str:
+    """What is wrong and what to do, one sentence after the other."""
+    message = refusal.message.rstrip()
+    is_ended = message.endswith((".", "!", "?"))
+    return f"{message}{'' if is_ended else '.'} {refusal.advice}".strip()
+
+
 def describe(error: BaseException) -> str:
     """`ValueError: d_model must be even`, cut where user code wrote a novel."""
     text = " ".join("".join(traceback.format_exception_only(type(error), error)).split())

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -143,6 +144,50 @@ def test_an_unknown_device_names_the_nearest() -> None:
 def test_inputs_that_do_not_fit_are_one_sentence() -> None:
     with pytest.raises(TargetError, match="shape"):
         irene.estimate(Net(), torch.zeros(2, 16, 63), device=DEVICE)
+
+
+@pytest.mark.parametrize(
+    ("packed", "call"),
+    [
+        ((torch.zeros(2, 16, 64),), r"irene\.estimate\(model, \*inputs\)\.$"),
+        ([torch.zeros(2, 16, 64)], r"irene\.estimate\(model, \*inputs\)\.$"),
+        ({"x": torch.zeros(2, 16, 64)}, r"irene\.estimate\(model, \*\*inputs\)\.$"),
+    ],
+)
+def test_inputs_in_one_collection_are_to_be_passed_one_by_one(packed: object, call: str) -> None:
+    with pytest.raises(TargetError, match=call):
+        irene.estimate(Net(), packed, device=DEVICE)
+
+
+def test_a_model_that_takes_a_list_gets_its_list() -> None:
+    class Sum(nn.Module):
+        def forward(self, parts: list[Tensor]) -> Tensor:
+            return parts[0] + parts[1]
+
+    assert irene.estimate(Sum(), [torch.zeros(2), torch.zeros(2)], device=DEVICE).joules > 0
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (nn.Linear, r"^Linear is a class: give a model of it, as in `Linear\(\.\.\.\)`\.$"),
+        (torch.zeros(2), r"^irene\.estimate takes a torch\.nn\.Module .* but got Tensor\.$"),
+    ],
+)
+def test_what_is_no_model_is_said(model: Any, expected: str) -> None:
+    with pytest.raises(TargetError, match=expected):
+        irene.estimate(model, torch.zeros(1, 2), device=DEVICE)
+
+
+@pytest.mark.parametrize("inputs", [(), (torch.zeros(2, 16, 63),)])
+def test_what_is_wrong_and_what_to_do_are_sentences_for_python(inputs: tuple[Tensor, ...]) -> None:
+    """No word about comments above a class: the model is there already."""
+    with pytest.raises(TargetError) as raised:
+        irene.estimate(Net(), *inputs, device=DEVICE)
+    assert str(raised.value).endswith(
+        ". Give the model inputs of the shape that it takes, or correct its forward."
+    )
+    assert "comment" not in str(raised.value)
 
 
 def test_importing_irene_loads_nothing_else() -> None:

@@ -35,7 +35,7 @@ def refusal_of(
         )
     if asks_for_values(error):
         return _needs_value("an operation", line, recorder)
-    return _raised(error, line, recorder, inputs)
+    return _raised(error, line, recorder, inputs, _advice(user_code))
 
 
 def _needs_value(operation: str, line: int | None, recorder: Recorder) -> Refused:
@@ -54,6 +54,7 @@ def _raised(
     line: int | None,
     recorder: Recorder,
     inputs: tuple[TensorSpec, ...],
+    advice: str,
 ) -> Refused:
     failure = recorder.failure
     message = f"forward raised {describe(error).rstrip('.')}"
@@ -63,13 +64,15 @@ def _raised(
         message += f"; in `{recorder.last_scope}`"
     given = ", ".join(f"{it.name}={it.dtype}{list(it.shape)}" for it in inputs)
     if given:
-        message += f". The inputs were {given}."
-    return refuse(
-        "forward",
-        message,
-        line=line,
-        advice="Correct forward, or give inputs of another shape in an irene comment above the "
-        "class.",
+        message += f". The inputs were {given}"
+    return refuse("forward", f"{message}.", line=line, advice=advice)
+
+
+def _advice(user_code: UserCode) -> str:
+    if user_code.is_everywhere:
+        return "Give the model inputs of the shape that it takes, or correct its forward."
+    return (
+        "Correct forward, or give inputs of another shape in an irene comment above the class."
     )
 
 
