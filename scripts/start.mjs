@@ -11,14 +11,14 @@ import { extensionBundle, nodeModules, vsix, vsixFile, wheel } from "./lib/build
 import { isDebian } from "./lib/debian.mjs";
 import { cache, editor, installEditor } from "./lib/editor.mjs";
 import { python, pythonEnvironment, tool } from "./lib/python.mjs";
+import { startArguments } from "./lib/startArguments.mjs";
 import { root, run, StepFailure, script, show, step } from "./lib/steps.mjs";
 
 const EXAMPLE = path.join("examples", "gpt.py");
 
 await script(async () => {
-  const wanted = process.argv.slice(2);
-  const opens = !wanted.includes("--no-open");
-  const file = path.resolve(wanted.find((it) => !it.startsWith("-")) ?? path.join(root, EXAMPLE));
+  const typed = startArguments(process.argv.slice(2));
+  const file = path.resolve(typed.file ?? path.join(root, EXAMPLE));
   if (!existsSync(file)) {
     throw new StepFailure(`There is no file ${file}.`, "Name a Python file: npm start -- FILE");
   }
@@ -28,7 +28,7 @@ await script(async () => {
   console.log();
   const status = await show(tool("irene"), ["annotate", file, "--python", python]);
   console.log();
-  if (!opens || status !== 0) return status;
+  if (!typed.opens || status !== 0) return status;
   await step("Wheel", wheel);
   await step("VSIX", vsix);
   return await open(file);
