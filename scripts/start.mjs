@@ -28,7 +28,10 @@ await script(async () => {
   console.log();
   const status = await show(tool("irene"), ["annotate", file, "--python", python]);
   console.log();
-  if (!typed.opens || status !== 0) return status;
+  if (!typed.opens || status !== 0) {
+    sayCommands();
+    return status;
+  }
   await step("Wheel", wheel);
   await step("VSIX", vsix);
   return await open(file);
@@ -43,8 +46,15 @@ async function open(file) {
   const shell = process.platform === "win32";
   if (spawnSync(code, ["--version"], { shell }).status === 0) return openInCode(code, file);
   if (isDebian) return openInBrowser(file);
-  console.log(`Install the extension with: code --install-extension ${vsixFile()}`);
+  console.log(`Install the extension with: code --install-extension ${vsixFile()}\n`);
+  sayCommands();
   return 0;
+}
+
+/** Nothing is put on the PATH: where the command line and its Python are. */
+function sayCommands() {
+  const [irene, its] = [tool("irene"), python].map((it) => path.relative(root, it));
+  console.log(`The command line: ${irene} --help; for Python and notebooks: ${its}`);
 }
 
 /**
@@ -57,6 +67,8 @@ async function openInCode(code, file) {
       advice: `Install it by hand: code --install-extension ${vsixFile()}`,
     });
   });
+  console.log();
+  sayCommands();
   return show(code, [path.dirname(file), file]);
 }
 
@@ -84,6 +96,8 @@ async function openInBrowser(file) {
     JSON.stringify([["openFile", `vscode-remote://127.0.0.1:${port}${file}`]]),
   );
   const url = `http://127.0.0.1:${port}/?folder=${folder}&payload=${payload}`;
+  console.log();
+  sayCommands();
   console.log(`\nOpen ${url}\nStop with Ctrl+C.\n`);
   const args = ["--auth", "none", "--bind-addr", `127.0.0.1:${port}`, ...places];
   const quiet = ["--disable-telemetry", "--disable-update-check", "--config"];
