@@ -13,6 +13,9 @@ const logs = path.join(root, "build", "logs");
 const REPORT_EVERY_MS = 15_000;
 const TAIL_LINES = 30;
 
+/** Whether signs of life stand between the title of the step that runs and its end. */
+let isInterrupted = false;
+
 /** A step that failed: what, why (the end of what it printed), and what to do about it. */
 export class StepFailure extends Error {
   /**
@@ -33,14 +36,24 @@ export class StepFailure extends Error {
 export async function step(title, action) {
   const start = performance.now();
   process.stdout.write(`• ${title} ...`);
+  isInterrupted = false;
   try {
     const remark = await action();
     const seconds = ((performance.now() - start) / 1000).toFixed(1);
-    process.stdout.write(` ${seconds} s${remark ? ` (${remark})` : ""}\n`);
+    end(title, `${seconds} s${remark ? ` (${remark})` : ""}`);
   } catch (error) {
-    process.stdout.write(" failed\n");
+    end(title, "failed");
     throw error;
   }
+}
+
+/**
+ * The result on the line of the title, or on one of its own below what was said meanwhile.
+ * @param {string} title
+ * @param {string} result
+ */
+function end(title, result) {
+  process.stdout.write(isInterrupted ? `\n• ${title}: ${result}\n` : ` ${result}\n`);
 }
 
 /**
@@ -76,6 +89,7 @@ export async function run(name, command, args, { advice, cwd = root, env = proce
   });
   child.stderr.on("data", read);
   const alive = setInterval(() => {
+    isInterrupted = true;
     process.stdout.write(`\n    ${last.slice(0, 100)} ...`);
   }, REPORT_EVERY_MS);
   try {
