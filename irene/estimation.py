@@ -18,7 +18,7 @@ from irene.energy.prices import PricedNode
 from irene.errors import CacheError, DeviceError, MeterError, WorkerError
 from irene.source.choosing import covered_by
 from irene.source.outline import Outline, Problem, outline
-from irene.source.targets import Options, Plan, Target, is_described, plan
+from irene.source.targets import Chosen, Options, Plan, Target, is_described, plan
 from irene.tree import Trace
 from irene.worker.protocol import (
     Answer,
@@ -204,6 +204,8 @@ class Estimator:
         if isinstance(device, Refusal):
             return Refused(target, device)
         local = await asyncio.to_thread(_local, device)
+        if local.id != device.id:
+            target = replace(target, device=Chosen(local.id, "default", "this machine"))
         trace = await self._trace(target.build)
         if isinstance(trace, Refusal):
             return Refused(target, trace)

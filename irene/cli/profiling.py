@@ -21,7 +21,7 @@ def run(asked: Asked) -> bool:
     profiled = asking.estimate_or_complain(asked, outcome)
     if profiled is None:
         return False
-    _report_device(profiled)
+    _report_device(target, profiled)
     line = estimate.class_line(planned.outline, target.class_name)
     estimate.show(profiled, line, as_json=asked.as_json)
     return True
@@ -46,8 +46,7 @@ async def _profile(estimator: Estimator, target: Target, *, fresh: bool) -> Outc
         return await estimator.profile(target, on_progress, fresh=fresh)
 
 
-def _report_device(profiled: Estimate) -> None:
+def _report_device(target: Target, profiled: Estimate) -> None:
     """A profile is of this machine, whatever device was asked for."""
-    wanted = profiled.target.device.value
-    if wanted not in ("auto", profiled.device_id):
-        console.complain(f"{wanted} is not here: profiled on {profiled.device_name}")
+    if profiled.target.device != target.device:
+        console.complain(f"{target.device.value} is not here: profiled on {profiled.device_name}")

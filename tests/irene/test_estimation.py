@@ -211,6 +211,15 @@ async def test_a_profile_is_kept_and_shown_only_for_its_device(tmp_path: Path) -
     assert worker.asked["ProfileRequest"] == 2
 
 
+async def test_a_profile_names_this_machine_as_the_source_of_its_device() -> None:
+    """Whatever device was asked for; a device that is here keeps who chose it."""
+    for device, where in (("A100-SXM4-80GB", "this machine"), ("cpu", "setting irene.device")):
+        planned = plan_of(options=replace(OPTIONS, device=device))
+        profiled = await Estimator(InProcess(), None).profile(planned.order[0], None)
+        assert isinstance(profiled, Estimate)
+        assert profiled.target.device.where == where
+
+
 async def test_a_stored_profile_stands_at_the_lines_of_the_text_as_it_is(tmp_path: Path) -> None:
     """A comment changes no key; it moves what stands below it."""
     store, options = ProfileStore(tmp_path), replace(OPTIONS, device="cpu")
