@@ -34,8 +34,10 @@ def find_arguments(cls: type, module: ModuleType, spec: BuildSpec) -> Arguments:
     """
     if spec.arguments is not None:
         found = _evaluate(cls, module, spec.arguments)
+    elif spec.config_dir is not None:
+        found = _from_folder(cls, spec.config_dir)
     else:
-        found = _from_config(cls, module, spec) or Arguments((), {}, f"{cls.__name__}()")
+        found = _from_config(cls, module) or Arguments((), {}, f"{cls.__name__}()")
     _check_fit(cls, found)
     return found
 
@@ -101,7 +103,28 @@ def _reason(error: Exception) -> str:
     return error.msg if isinstance(error, SyntaxError) else describe(error)
 
 
-def _from_config(cls: type, module: ModuleType, spec: BuildSpec) -> Arguments | None:
+_CONFIG_NAMES = ("config", "cfg", "args")
+
+
+def _from_folder(cls: type, folder: str) -> Arguments:
+    """The config.json of a folder for the parameter that takes a Transformers config."""
+    takes_any = _CONFIG_NAMES if _config_base() is not None else ()
+    for parameter in _required(cls):
+        config_class = _config_class(cls, parameter)
+        is_any = config_class is None and parameter.name in takes_any
+        if is_any or (config_class is not None and _is_transformers_config(config_class)):
+            config = config_from_folder(folder, config_class)
+            text = f"{cls.__name__}({type(config).__name__}.from_pretrained({folder!r}))"
+            return Arguments((), {parameter.name: config}, text)
+    raise refuse(
+        "arguments",
+        f"{cls.__name__} takes no Transformers config, so that {folder}/config.json says nothing "
+        "about it.",
+        advice="Leave the folder out, or name a class whose constructor takes a config.",
+    )
+
+
+def _from_config(cls: type, module: ModuleType) -> Arguments | None:
     """A config object for the first parameter without a default, where the class takes one."""
     required = list(_required(cls))
     if len(required) != 1:
@@ -109,13 +132,9 @@ def _from_config(cls: type, module: ModuleType, spec: BuildSpec) -> Arguments | 
     name = required[0].name
     config_class = _config_class(cls, required[0])
     if config_class is None:
-        if name in ("config", "cfg", "args"):
+        if name in _CONFIG_NAMES:
             return _only_config(cls, name, module)
         return None
-    if spec.config_dir is not None and _is_transformers_config(config_class):
-        config = config_from_folder(spec.config_dir, config_class)
-        text = f"{cls.__name__}({config_class.__name__}.from_pretrained({spec.config_dir!r}))"
-        return Arguments((), {name: config}, text)
     return Arguments((), {name: _default(config_class, cls)}, _call(cls, config_class))
 
 
