@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from irene.cli import asking, console
 from irene.cli.arguments import Asked
 from irene.cli.parts import outcome_of
-from irene.estimation import Estimate, Outcome
+from irene.estimation import Estimate, Estimator, Outcome
 from irene.report import layout, report_of, to_json
 from irene.source.outline import Outline
+from irene.source.targets import Target
 
 
 def run(asked: Asked) -> bool:
@@ -19,7 +22,14 @@ def run(asked: Asked) -> bool:
     planned = asking.plan_of(asked, asked.place)
     target = asking.with_config(asking.target_of(planned, asked.place), asked)
     asking.report_overridden(planned)
-    outcome = asking.ask(asked, lambda estimator: outcome_of(estimator, planned, target))
+
+    def question(estimator: Estimator) -> Awaitable[Outcome]:
+        def as_asked(owner: Target) -> Target:
+            return asking.with_config(owner, asked)
+
+        return outcome_of(target, planned, estimator, estimator.outcome, as_asked)
+
+    outcome = asking.ask(asked, question)
     return _conclude(asked, outcome, class_line(planned.outline, target.class_name))
 
 

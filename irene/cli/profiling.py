@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from irene.cli import asking, console, estimate
 from irene.cli.arguments import Asked
+from irene.cli.parts import outcome_of
 from irene.estimation import Estimate, Estimator, Outcome
 from irene.source.targets import Target
 from irene.worker import protocol
@@ -17,7 +20,14 @@ def run(asked: Asked) -> bool:
     planned = asking.plan_of(asked, asked.place)
     target = asking.target_of(planned, asked.place)
     asking.report_overridden(planned)
-    outcome = asking.ask(asked, lambda estimator: _profile(estimator, target, fresh=asked.fresh))
+
+    def question(estimator: Estimator) -> Awaitable[Outcome]:
+        def price(wanted: Target) -> Awaitable[Outcome]:
+            return _profile(estimator, wanted, fresh=asked.fresh)
+
+        return outcome_of(target, planned, estimator, price)
+
+    outcome = asking.ask(asked, question)
     profiled = asking.estimate_or_complain(asked, outcome)
     if profiled is None:
         return False

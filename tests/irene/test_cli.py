@@ -150,6 +150,16 @@ def test_a_class_that_cannot_be_built_alone_is_shown_as_a_model_contains_it(iren
     )
 
 
+def test_a_contained_class_is_profiled_as_its_model_contains_it(irene: Irene) -> None:
+    """As the lens above it does."""
+    ended = irene("profile", f"{MODEL}:Head", *PYTHON, "--json")
+    data = ended.json()
+    check_tree(data["tree"], PROFILED)
+    assert (data["target"]["class"], data["tree"]["scope"]) == ("Outer.Head", "head")
+    assert data["total"]["kind"] == "profiled"
+    assert re.search(r"Head needs width.* Shown as Net contains it: head, \S+ mJ", ended.err)
+
+
 def test_a_class_that_nothing_contains_says_what_it_needs(irene: Irene) -> None:
     ended = irene("estimate", f"{MODEL}:Broken", *DEVICE, "--json")
     assert (ended.status, ended.out) == (REFUSED, "")
@@ -216,6 +226,14 @@ def test_the_dtype_of_a_config_counts_unless_another_is_asked_for(
         assert data["target"]["dtype"] == dtype
         condition = next(it for it in data["conditions"] if it["name"] == "dtype")
         assert (condition["value"], condition["origin"]) == (dtype, origin)
+
+
+def test_a_class_that_takes_no_config_refuses_one(tmp_path: Path, irene: Irene) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(BERT))
+    file = write(tmp_path, "return self.fc(x)", comment="")
+    ended = irene("estimate", f"{file}:Net", "--hf-config", tmp_path, *DEVICE, "--json")
+    assert (ended.status, ended.out) == (REFUSED, "")
+    assert "Net takes no Transformers config, so that " in ended.err
 
 
 def test_a_comment_goes_before_a_config_folder(tmp_path: Path, irene: Irene) -> None:
