@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from irene.source.outline import ClassOutline, Outline
 
 PRETRAINED = "PreTrainedModel"
+CONFIG_NAMES = ("config", "cfg", "args")
 
 
 def covered_by(outlined: Outline, class_name: str) -> frozenset[str]:
@@ -46,6 +47,22 @@ def is_buildable(outlined_class: ClassOutline, outlined: Outline) -> bool:
         return True  # inherits from a layer, or from a class of another file
     return any(
         base in by_name and is_buildable(by_name[base], outlined) for base in outlined_class.bases
+    )
+
+
+def missing_arguments(outlined_class: ClassOutline) -> tuple[str, ...]:
+    """The parameters of a constructor that nothing but a person gives a value.
+
+    Left out are those with a default, and a config: the worker finds its class.
+    """
+    init = outlined_class.init
+    return tuple(
+        it.name
+        for it in (init.parameters if init else ())
+        if it.default is None
+        and it.kind in ("positional", "keyword-only")
+        and it.name not in CONFIG_NAMES
+        and not (it.annotation or "").strip("\"'").lower().endswith(CONFIG_NAMES)
     )
 
 

@@ -26,6 +26,7 @@ from irene.estimation import (
     Refused,
     plan_document,
 )
+from irene.source.choosing import missing_arguments
 from irene.source.targets import Target
 from irene.units import format_energy
 from irene_server.analysis import Publish, Reading, Snapshot
@@ -148,16 +149,21 @@ class Session:
         return ProfileAnswer(target.class_name, _summary(outcome))
 
     async def targets(self, snapshot: Snapshot) -> tuple[TargetChoice, ...]:
-        """The classes of a document that can be its model."""
+        """The classes of a document that can be its model.
+
+        A class that others contain and that cannot be built alone is none.
+        """
         planned = await self.plan(snapshot)
         selected = planned.targets.selected
+        missing = _missing_by_class(planned)
         return tuple(
             TargetChoice(
                 class_name=it.class_name,
-                detail=f"{it.arguments.value} · {it.arguments.where}",
+                detail=_how_built(it, missing.get(it.class_name, ())),
                 selected=selected is not None and it.class_name == selected.class_name,
             )
             for it in planned.targets.candidates
+            if it.class_name not in missing or it.class_name in planned.targets.roots
         )
 
     async def _ask(self, uri: str) -> Settings:
@@ -200,6 +206,23 @@ class Session:
 
 def _nothing(version: int) -> Annotations:
     return Annotations(version, (), (), (), (), "")
+
+
+def _missing_by_class(planned: DocumentPlan) -> dict[str, tuple[str, ...]]:
+    """The arguments that targets need and nobody gives, by class."""
+    outlined = {it.name: it for it in planned.outline.classes}
+    found = {
+        it.class_name: missing_arguments(outlined[it.class_name])
+        for it in planned.targets.candidates
+        if it.arguments.origin == "default"
+    }
+    return {name: missing for name, missing in found.items() if missing}
+
+
+def _how_built(target: Target, missing: tuple[str, ...]) -> str:
+    if missing:
+        return f"needs {', '.join(missing)}: give it in an irene comment above the class"
+    return f"{target.arguments.value} · {target.arguments.where}"
 
 
 def _device_of(estimates: FileEstimates) -> str | None:
