@@ -91,7 +91,7 @@ def estimate(
 
 
 def _check_model(model: object) -> None:
-    import torch  # noqa: PLC0415 - whoever has a model has loaded it
+    import torch
 
     if isinstance(model, torch.nn.Module):
         return

@@ -1,6 +1,8 @@
 /** One language client over one server process: how it is started, and what it says beyond LSP. */
 
 import * as path from "node:path";
+import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
 import type * as vscode from "vscode";
 import { LanguageClient, type LanguageClientOptions, State } from "vscode-languageclient/node";
 import {
@@ -10,6 +12,7 @@ import {
   type StatusParams,
 } from "./messages";
 import { ProgressNotifications } from "./progress";
+import { serverLogReader } from "./serverLog";
 import { unlessAborted, within } from "./waiting";
 
 export interface ClientOptions {
@@ -92,7 +95,16 @@ function clientOptions(
     synchronize: { configurationSection: "irene" },
     initializationOptions,
     outputChannel: log,
+    stdioOptions: { stdout: logLines, stderr: logLines },
     initializationFailedHandler: () => false,
     middleware: { handleWorkDoneProgress: progress.handle },
   };
+}
+
+function logLines(input: Readable, log: vscode.LogOutputChannel): void {
+  const read = serverLogReader();
+  createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY }).on("line", (line) => {
+    const { level, text } = read(line);
+    log[level](text);
+  });
 }

@@ -13,6 +13,7 @@ from irene.energy import catalogue
 from irene.errors import DeviceError
 from irene.source.targets import Chosen
 from irene.worker.protocol import Answer, Environment, EnvironmentRequest, Refusal
+from irene.worker.refusals import in_words
 from irene_server.analysis import Snapshot
 from irene_server.messages import DeviceChoice, DevicesAnswer
 from irene_server.session import Session
@@ -95,7 +96,7 @@ def _worker(answer: Answer) -> tuple[tuple[str, str], ...]:
                 *(("note", reason) for reason in answer.reasons),
             )
         case Refusal():
-            return (("state", f"{answer.message} {answer.advice}".strip()),)
+            return (("state", in_words(answer)),)
         case _:
             return (("state", "gave an answer of another kind"),)
 

@@ -29,6 +29,8 @@ from irene.estimation import (
 from irene.source.choosing import missing_arguments
 from irene.source.targets import Target
 from irene.units import format_energy
+from irene.worker.protocol import Refusal
+from irene.worker.refusals import in_words
 from irene_server.analysis import Publish, Reading, Snapshot
 from irene_server.messages import InterpreterParams, ProfileAnswer, TargetChoice
 from irene_server.settings import Settings, parse
@@ -144,8 +146,7 @@ class Session:
         outcome = await bench.estimator.profile(target, on_progress, fresh=True)
         bench.is_warm = True
         if isinstance(outcome, Refused):
-            refusal = outcome.refusal
-            raise TargetError(f"{target.class_name}: {refusal.message} {refusal.advice}".strip())
+            raise TargetError(_why_not(target.class_name, outcome.refusal))
         return ProfileAnswer(target.class_name, _summary(outcome))
 
     async def targets(self, snapshot: Snapshot) -> tuple[TargetChoice, ...]:
@@ -206,6 +207,12 @@ class Session:
 
 def _nothing(version: int) -> Annotations:
     return Annotations(version, (), (), (), (), "")
+
+
+def _why_not(class_name: str, refusal: Refusal) -> str:
+    """A sentence that says which class is meant, once."""
+    sentence = in_words(refusal)
+    return sentence if class_name in refusal.message else f"{class_name}: {sentence}"
 
 
 def _missing_by_class(planned: DocumentPlan) -> dict[str, tuple[str, ...]]:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
+from irene.cache import FOLDER_VARIABLE
+from irene.errors import TargetError
 from irene.estimation import OnProgress
 from irene_server.analysis import Snapshot
+from irene_server.app.dialect import Said
+from irene_server.messages import InterpreterParams
 from irene_server.session import Session
 
 TEXT = """from torch import nn
@@ -61,10 +68,35 @@ async def test_a_class_that_only_others_can_build_is_no_target() -> None:
 
 
 @pytest.mark.parametrize(
-    "parameter", ["config", "config: NetConfig", "args: \'ModelArgs\'", "conf: my.TrainConfig"]
+    "parameter", ["config", "config: NetConfig", "args: 'ModelArgs'", "conf: my.TrainConfig"]
 )
 async def test_a_config_is_not_missing(parameter: str) -> None:
     """The worker looks for its class."""
     text = TEXT.replace("self, width: int)", f"self, {parameter})")
     found = await Session(Silent()).targets(snapshot(text))
     assert "Part" in [it.class_name for it in found]
+
+
+async def test_a_profile_that_is_refused_names_its_class_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    session = Session(Silent())
+    session.use(InterpreterParams(sys.executable, True, "test"))
+    try:
+        with pytest.raises(TargetError, match=r"^Alone needs size, which has no default\. Write "):
+            await session.profile(snapshot(), "Alone", lambda _: None)
+    finally:
+        await session.shut_down()
+
+
+@pytest.mark.parametrize("error", [Said("Alone needs size."), ValueError("a fault of ours")])
+def test_a_sentence_for_a_person_leaves_no_traceback(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of pygls, which logs one for each error that it answers."""
+    try:
+        raise error
+    except (Said, ValueError):
+        logging.getLogger("pygls.protocol.json_rpc").exception("Exception occurred")
+    assert bool(caplog.records) == isinstance(error, ValueError)

@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import cattrs
 from lsprotocol import types
+from pygls.exceptions import JsonRpcInternalError
 from pygls.protocol import (
     JsonRPCNotification,
     JsonRPCRequestMessage,
@@ -24,6 +25,18 @@ log = logging.getLogger(__name__)
 
 Parameters = ParamSpec("Parameters")
 Answer = TypeVar("Answer")
+
+
+class Said(JsonRpcInternalError):  # noqa: N818 - an answer, not an error of ours
+    """A sentence for the person who asked: an answer, and no fault to be traced."""
+
+
+def _is_fault(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], Said))
+
+
+# pygls logs a traceback for each error that it answers.
+logging.getLogger("pygls.protocol.json_rpc").addFilter(_is_fault)
 
 
 def converter() -> cattrs.Converter:

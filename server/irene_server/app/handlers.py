@@ -9,12 +9,12 @@ from collections.abc import Awaitable
 from importlib import metadata
 
 from lsprotocol import types
-from pygls.exceptions import JsonRpcInternalError, JsonRpcInvalidParams
+from pygls.exceptions import JsonRpcInvalidParams
 
 from irene.errors import IreneError, ProtocolError
 from irene_server import convert, messages
 from irene_server.app.client import abilities
-from irene_server.app.dialect import quietly
+from irene_server.app.dialect import Said, quietly
 from irene_server.app.server import EnergyServer
 
 log = logging.getLogger(__name__)
@@ -221,4 +221,4 @@ async def _said(work: Awaitable[messages.Message]) -> messages.Message:
     try:
         return await work
     except IreneError as err:
-        raise JsonRpcInternalError(str(err)) from err
+        raise Said(str(err)) from err

@@ -18,7 +18,7 @@ from irene.errors import TargetError
 from irene_server import convert, messages
 from irene_server.analysis import Analysis, Publish, Reading, Snapshot, State, View
 from irene_server.app.client import Client
-from irene_server.app.dialect import EnergyProtocol, converter
+from irene_server.app.dialect import EnergyProtocol, Said, converter
 from irene_server.messages import InterpreterParams, ProfileAnswer
 
 if TYPE_CHECKING:
@@ -141,7 +141,8 @@ class EnergyServer(LanguageServer):
 
     def report_server_error(self, error: Exception, source: type[Exception]) -> None:
         """To the log alone: a person is told where they asked for something."""
-        log.error("%s: %s", source.__name__, error)
+        level = logging.INFO if isinstance(error, Said) else logging.ERROR
+        log.log(level, "%s: %s", source.__name__, error)
 
 
 def _path_beside(uri: str, folders: Sequence[str]) -> str:
