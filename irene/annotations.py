@@ -16,6 +16,7 @@ from irene.estimation import Estimate, FileEstimates, Refused
 from irene.source.outline import ClassOutline, Outline, Span, Submodule
 from irene.source.targets import Target, suggest_comment
 from irene.units import format_energy, format_share, format_spread
+from irene.worker.frames import is_installed
 from irene.worker.protocol import Refusal
 
 PENDING = "…"
@@ -67,7 +68,7 @@ class ProblemAnnotation:
     span: Span
     message: str
     advice: str
-    comment: str | None  # an irene comment that a code action can insert above the class
+    comment: str | None  # an irene comment that a code action can insert above the person's class
     insert_line: int  # where it goes
 
 
@@ -337,7 +338,8 @@ def _problems(estimates: FileEstimates) -> Iterator[ProblemAnnotation]:
         outlined = by_name.get(outcome.target.class_name)
         if isinstance(outcome, Refused) and outlined is not None:
             refusal = outcome.refusal
-            curable = refusal.kind in FIXED_BY_COMMENT
+            is_own = not is_installed(estimates.plan.document.path)
+            curable = refusal.kind in FIXED_BY_COMMENT and is_own
             first = min((line for line, _ in outlined.comments), default=outlined.span.start_line)
             yield ProblemAnnotation(
                 class_name=outlined.name,

@@ -27,6 +27,7 @@ from irene.estimation import (
 from irene.runner import Worker
 from irene.source import targets
 from irene.source.targets import Options, Target, config_target
+from irene.worker.frames import is_installed
 
 T = TypeVar("T")
 
@@ -39,7 +40,7 @@ def plan_of(asked: Asked, place: Place) -> DocumentPlan:
     """
     _check_device(asked.options)
     document = files.read(place)
-    return plan_document(document, asked.options, (_root(document),), None)
+    return plan_document(document, asked.options, _roots(document), None)
 
 
 def target_of(planned: DocumentPlan, place: Place) -> Target:
@@ -159,10 +160,14 @@ def _check_device(options: Options) -> None:
             raise UsageError(f"--device: {err}") from err
 
 
-def _root(document: Document) -> str:
-    """The folder that stands for a workspace: where the command runs, or that of the file."""
+def _roots(document: Document) -> tuple[str, ...]:
+    """What stands for the workspace: where the command runs, or the folder of the file.
+
+    A file of a library is described where the command runs.
+    """
     folder, here = Path(document.path).parent, Path.cwd()
-    return str(here if folder.is_relative_to(here) else folder)
+    is_of_here = folder.is_relative_to(here) or is_installed(document.path)
+    return (str(here if is_of_here else folder),)
 
 
 def _nothing_to_build(planned: DocumentPlan, place: Place) -> str:

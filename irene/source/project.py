@@ -17,12 +17,13 @@ import ast
 import difflib
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from irene.errors import SettingsError, TargetError
 from irene.source.outline.scanning import NEWLINE
+from irene.worker.frames import is_installed
 from irene.worker.protocol import InputExpression
 
 if sys.version_info >= (3, 11):
@@ -157,23 +158,30 @@ def _segment(source: str, node: ast.expr) -> str:
 def find_project(path: str, roots: Iterable[str]) -> Project:
     """`[tool.irene]` of the nearest pyproject.toml above a file that has one.
 
-    The search goes up to the workspace root that holds the file, else to the top.
+    The search goes up to the workspace root that holds the file, else to the top. For a file
+    of an installed library the workspace roots count too: its own folder is nobody's.
 
     Raises:
         SettingsError: the file cannot be read, or a key or value in it is wrong.
     """
     if not path:
         return NO_PROJECT
-    stops = {Path(root) for root in roots}
-    for folder in Path(path).parents:
+    stops = [Path(root) for root in roots]
+    for folder in (*_up_to(path, stops), *(stops if is_installed(path) else ())):
         file = folder / FILE_NAME
         if file.is_file():
             project = read_project(_text(file), str(folder))
             if project is not None:
                 return project
-        if folder in stops:
-            break
     return NO_PROJECT
+
+
+def _up_to(path: str, stops: Sequence[Path]) -> Iterator[Path]:
+    """The folders above a file, the innermost first, up to one of `stops`."""
+    for folder in Path(path).parents:
+        yield folder
+        if folder in stops:
+            return
 
 
 def _text(file: Path) -> str:

@@ -254,8 +254,8 @@ class _Maker:
         """The table of `[tool.irene.targets]` whose key ends in the module and class."""
         if not self.project.folder or not self.path:
             return None
-        relative = Path(self.path).relative_to(self.project.folder).with_suffix("")
-        parts = [*relative.parts[:-1], *([relative.name] if relative.name != "__init__" else [])]
+        file = Path(self.path).with_suffix("")
+        parts = [*file.parts[1:-1], *([file.name] if file.name != "__init__" else [])]
         for skipped in range(len(parts) + 1):
             key = ".".join([*parts[skipped:], class_name])
             if key in self.project.targets:

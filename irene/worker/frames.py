@@ -17,6 +17,12 @@ _lines: dict[tuple[str, int], Location] = {}
 """One object per line: trees of many operations are compared by identity first."""
 
 
+def is_installed(path: str) -> bool:
+    """Whether a file belongs to an installed package or to the standard library."""
+    real = os.path.realpath(path)
+    return real.startswith(_standard_library()) or any(it in real for it in _INSTALLED)
+
+
 class UserCode:
     """The document, and every file below `roots` that is not an installed package.
 
@@ -71,7 +77,7 @@ class UserCode:
         real = os.path.realpath(filename)
         if real == self._real_document:
             return self.document
-        if real.startswith((_OURS, *_standard_library())) or any(it in real for it in _INSTALLED):
+        if real.startswith(_OURS) or is_installed(real):
             return None
         if self._roots is None or real.startswith(self._roots):
             return filename

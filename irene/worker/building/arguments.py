@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from irene.tree import Assumption
+from irene.worker import advice
 from irene.worker.protocol import BuildSpec
 from irene.worker.refusals import Refused, describe, refuse
 
@@ -153,7 +154,7 @@ def _no_default(config_class: type, cls: type, error: Exception) -> Refused:
     return refuse(
         "arguments",
         f"{cls.__name__} needs a {config_class.__name__}, which has no defaults: {describe(error)}",
-        advice=f"Write `# irene: {cls.__name__}({config_class.__name__}(...))` above the class.",
+        advice=advice.write(cls, f"{config_class.__name__}(...)"),
     )
 
 
@@ -255,7 +256,7 @@ def _misfit(
     return refuse(
         "arguments",
         message,
-        advice=f"Write `# irene: {cls.__name__}({example})` above the class.",
+        advice=advice.write(cls, example),
     )
 
 

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from irene.tree import Assumption, Location
+from irene.worker import advice
 from irene.worker.frames import UserCode
 from irene.worker.meta import accelerators_on_meta, asks_for_values, stay_on_meta
 from irene.worker.refusals import Refused, describe, line_in, place_of, refuse
@@ -259,6 +260,5 @@ def _constructor_raised(error: Exception, user_code: UserCode) -> Refused:
         "constructor",
         f"Building the model raised {describe(error)}{place_of(error, path)}",
         line=line_in(error, path),
-        advice="Correct the constructor, or give other arguments in an irene comment above the "
-        "class.",
+        advice=advice.correct("the constructor", path, "other arguments"),
     )

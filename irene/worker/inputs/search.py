@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from irene.tree import Assumption
+from irene.worker import advice
 from irene.worker.inputs.annotated import from_annotation
 from irene.worker.inputs.conventions import Conventions
 from irene.worker.inputs.expressions import evaluate
@@ -111,7 +112,7 @@ def _with_written(
         if _is_required(parameter) and parameter.name not in given:
             value = conventions.value(parameter.name) or from_annotation(parameter, conventions)
             if value is None:
-                raise _missing(parameter.name, sorted(given))
+                raise _missing(conventions.model, parameter.name, sorted(given))
             named[parameter.name] = value
     found = _inputs(parameters, named, (*assumptions, *conventions.assumptions()))
     return replace(
@@ -133,11 +134,11 @@ def _cast(
     return cast, tuple(assumptions)
 
 
-def _missing(name: str, given: list[str]) -> Refused:
+def _missing(model: torch.nn.Module, name: str, given: list[str]) -> Refused:
     return refuse(
         "inputs",
         f"forward also needs {name}, beside {', '.join(given)}.",
-        advice=f"Add it to the irene comment: `{name}=float32[batch, ...]`.",
+        advice=advice.write_inputs(type(model), f"{name}=float32[batch, ...]"),
     )
 
 
@@ -148,5 +149,5 @@ def _unknown(model: torch.nn.Module, unknown: list[inspect.Parameter]) -> Refuse
     return refuse(
         "inputs",
         f"Nothing tells the shape of {names}, which {name}.forward takes.",
-        advice=f"Write `# irene: {name}(...), {example}` above the class.",
+        advice=advice.write(type(model), "...", example),
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from irene.tree import Location, TensorSpec
+from irene.worker import advice
 from irene.worker.frames import UserCode
 from irene.worker.meta import NoMetaKernel, ValueQuestion, asks_for_values
 from irene.worker.refusals import Refused, describe, line_in, refuse
@@ -71,9 +72,7 @@ def _raised(
 def _advice(user_code: UserCode) -> str:
     if user_code.is_everywhere:
         return "Give the model inputs of the shape that it takes, or correct its forward."
-    return (
-        "Correct forward, or give inputs of another shape in an irene comment above the class."
-    )
+    return advice.correct("forward", user_code.document, "inputs of another shape")
 
 
 def _where(failure: FailedOperation | None) -> str:

@@ -94,6 +94,21 @@ def test_the_order_of_precedence(tmp_path: Path) -> None:
     )
 
 
+def test_a_class_of_an_installed_library_is_described_in_the_workspace(tmp_path: Path) -> None:
+    """By the name that it is imported by; nobody writes comments into a library."""
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.irene.targets."transformers.models.bert.modeling_bert.BertLayer"]\n'
+        'arguments = "BertConfig()"\n'
+    )
+    path = MODELS / "bert" / "modeling_bert.py"
+    text = path.read_text(encoding="utf-8")
+    made = plan(str(path), text, outline(text)[0], NOTHING, (str(tmp_path),), "BertLayer")
+    assert made.selected is not None
+    assert (made.selected.arguments.value, made.selected.arguments.where) == (
+        "BertConfig()", "pyproject.toml, line 1",
+    )  # fmt: skip
+
+
 def test_a_wrong_pyproject_stops_each_target_with_its_sentence(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("[tool.irene]\nbatch = 4\n")
     made = plan_of(NET, str(tmp_path / "net.py"))
@@ -108,7 +123,9 @@ def test_a_malformed_comment_stops_only_its_class() -> None:
 
 
 def test_a_config_json_beside_the_file_counts_for_its_architecture(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"architectures": ["Net"], "model_type": "net", "torch_dtype": "float16"}')
+    (tmp_path / "config.json").write_text(
+        '{"architectures": ["Net"], "model_type": "net", "torch_dtype": "float16"}'
+    )
     text = (
         "from transformers import PreTrainedModel\nclass NetPreTrainedModel(PreTrainedModel):\n"
         "    config_class = NetConfig\nclass Net(NetPreTrainedModel):\n"
