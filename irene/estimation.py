@@ -98,9 +98,12 @@ Outcome = Estimate | Refused
 
 
 def is_open(estimate: Estimate, size: str) -> bool:
-    """Whether the batch or sequence size counts: no description of the inputs fixes it."""
-    written = {it.name: it.expression for it in estimate.target.build.inputs}
-    if any(it.name not in written for it in estimate.trace.inputs):
+    """Whether the batch or sequence size counts: an input that nobody wrote down has it."""
+    build = estimate.target.build
+    written = {it.name: it.expression for it in build.inputs}
+    found = [it for it in estimate.trace.inputs if it.name not in written]
+    # Every convention gives a batch; only some inputs are sequences.
+    if found and (size == "batch" or any(build.sequence_length in it.shape for it in found)):
         return True
     return any(re.search(rf"\b{size}\b", expression) for expression in written.values())
 
@@ -288,6 +291,7 @@ def _estimate(
     profile = profiles.get(device.id)
     if profile is None:
         priced, notes = price(trace.root, device), pricing_notes(trace.root, device)
+        notes = (*_attention_notes(target, device, trace), *notes)
         return Estimate(target, device.id, device.name, trace, priced, notes, None, elsewhere)
     try:
         priced = price_profile(profile, device)
@@ -299,11 +303,27 @@ def _estimate(
     )
 
 
+def _attention_notes(target: Target, device: Device, trace: Trace) -> tuple[str, ...]:
+    """Where the kernel that was asked for does not exist: FlashAttention-2's own requirements."""
+    attention = target.attention.value
+    runs = device.kind == "gpu" and trace.dtype in ("float16", "bfloat16")
+    if runs or not attention.startswith("flash_attention"):
+        return ()
+    where = f"{trace.dtype} on {device.id}"
+    return (f"{attention} runs in float16 and bfloat16 on a GPU alone, so not in {where}",)
+
+
 def _device(target: Target) -> Device | Refusal:
     try:
         return find(target.device.value)
     except DeviceError as err:
-        return Refusal("device", str(err), None, f"It was set in: {target.device.where}.")
+        chosen = target.device
+        how = (
+            'Choose one with the command "IrEne: Select device"'
+            if chosen.origin == "settings"
+            else "Choose one that `irene devices` lists"
+        )
+        return Refusal("device", f"{err}.", None, f"{how}; it was set in: {chosen.where}.")
 
 
 def _local(device: Device) -> Device:

@@ -59,7 +59,7 @@ class ModelEstimate:
         console = Console(width=_WIDTH, no_color=True, highlight=False)
         with console.capture() as capture:
             console.print(self)
-        return capture.get()
+        return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
     __repr__ = __str__
 

@@ -126,7 +126,10 @@ def refusal_text(refused: Refused) -> str:
     """What, where, and what to do: three things in two lines."""
     target, refusal = refused.target, refused.refusal
     place = target.build.path or target.build.config_dir or ""
+    written = {"inputs": target.inputs, "arguments": target.arguments}.get(refusal.kind)
     line = "" if refusal.line is None else f", line {refusal.line}"
+    if not line and written is not None and written.origin in ("comment", "pyproject.toml"):
+        line = f", {written.where}"
     what = f"{target.class_name} has no estimate" if target.class_name else "no estimate"
     return f"{what} ({place}{line}): {refusal.message}\n  What to do: {refusal.advice}"
 
@@ -145,11 +148,15 @@ def _report_fixed_sizes(options: Options, estimate: Estimate) -> None:
         ("--sequence-length", options.sequence_length, "sequence"),
     )
     for flag, value, size in sizes:
-        if value is not None and not is_open(estimate, size):
+        if value is None or is_open(estimate, size):
+            continue
+        if inputs.value:
             complain(
                 f"option {flag} ({value}) does not count: {inputs.where}, gives {inputs.value}; "
                 f"write `{size}` there to let it count"
             )
+        else:
+            complain(f"option {flag} ({value}) does not count: no input has this length")
 
 
 def _check_device(options: Options) -> None:
@@ -157,7 +164,7 @@ def _check_device(options: Options) -> None:
         try:
             catalogue.find(options.device)
         except DeviceError as err:
-            raise UsageError(f"--device: {err}") from err
+            raise UsageError(f"--device: {err}; `irene devices` lists all") from err
 
 
 def _roots(document: Document) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from irene.cli.arguments import Place, UsageError
 from irene.estimation import Document
 from irene.source.outline import Outline
 
+CONFIG = "config.json"
+
 
 def read(place: Place) -> Document:
     """The text as Python reads it: its declared encoding, its own line ends.
@@ -20,6 +22,8 @@ def read(place: Place) -> Document:
         UsageError: there is no such file, or it is not text.
     """
     path = place.path.absolute()
+    if path.name == CONFIG and path.is_file():
+        raise UsageError(_of_a_config(place.path.parent))
     try:
         content = path.read_bytes()
         encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
@@ -27,12 +31,21 @@ def read(place: Place) -> Document:
     except FileNotFoundError:
         raise UsageError(f"{place.path}: no such file") from None
     except IsADirectoryError:
+        if (path / CONFIG).is_file():
+            raise UsageError(_of_a_config(place.path)) from None
         raise UsageError(f"{place.path} is a folder: name a Python file in it") from None
     except (SyntaxError, UnicodeDecodeError):
         raise UsageError(f"{place.path} is not Python: it is not text") from None
     except OSError as err:
         raise UsageError(f"{place.path} cannot be read: {err.strerror}") from err
     return Document(str(path), text)
+
+
+def _of_a_config(folder: Path) -> str:
+    return (
+        f"{folder} has a {CONFIG} of Transformers: write `irene estimate --hf-config {folder}` "
+        "for its model"
+    )
 
 
 def class_name(asked: str, outline: Outline, path: Path) -> str:

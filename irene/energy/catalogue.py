@@ -46,7 +46,7 @@ def find(name: str) -> Device:
             return processor.device()
     device = _by_exact_name(name) or _here(name) or _by_words(name)
     if device is None:
-        raise DeviceError(f"unknown device {name!r}: {_nearest(name)}; `irene devices` lists all")
+        raise DeviceError(f"unknown device {name!r}: {_nearest(name)}")
     return device
 
 

@@ -8,7 +8,6 @@ from typing import Literal
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import Measurement
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -178,5 +177,14 @@ def _notes(report: Report) -> Iterable[RenderableType]:
         if sentences:
             yield Text()
             yield Text(title, style="bold")
-            for sentence in sentences:
-                yield Padding(Text(f"- {sentence}"), (0, 0, 0, 2))
+            yield _bullets(sentences)
+
+
+def _bullets(sentences: Sequence[str]) -> Table:
+    """Sentences of which further lines stand below the first one's words."""
+    table = Table.grid()
+    table.add_column(width=4)
+    table.add_column(overflow="fold")
+    for sentence in sentences:
+        table.add_row("  - ", Text(sentence))
+    return table

@@ -169,6 +169,15 @@ def test_a_class_that_nothing_contains_says_what_it_needs(irene: Irene) -> None:
     )
 
 
+def test_inputs_that_cannot_be_read_are_named_with_their_line(tmp_path: Path, irene: Irene) -> None:
+    file = write(tmp_path, "return self.fc(x)", "# irene: Net(), x=float32[4, d]")
+    ended = irene("estimate", file, *DEVICE)
+    assert ended.err.startswith(
+        f"irene: Net has no estimate ({file}, comment, line 3): The input x=float32[4, d] cannot "
+        "be evaluated: d is no name there; only `batch`, `sequence` and dtypes are.\n"
+    )
+
+
 def test_pyproject_goes_before_options_and_says_so(tmp_path: Path, irene: Irene) -> None:
     """Nothing that the model prints is in the JSON or among these sentences."""
     (tmp_path / "pyproject.toml").write_text('[tool.irene]\ndevice = "T4"\n')

@@ -160,6 +160,15 @@ def test_what_is_no_python_file_is_named(
     assert str(tmp_path) in str(raised.value)
 
 
+@pytest.mark.parametrize("typed", ["llama/config.json", "llama"])
+def test_a_config_in_place_of_a_file_leads_to_its_option(tmp_path: Path, typed: str) -> None:
+    (tmp_path / "llama").mkdir()
+    (tmp_path / "llama" / "config.json").write_text("{}")
+    with pytest.raises(UsageError) as raised:
+        files.read(Place(tmp_path / typed, None))
+    assert f"`irene estimate --hf-config {tmp_path / 'llama'}`" in str(raised.value)
+
+
 TEXT = """
 from torch import nn
 class Config: ...

@@ -320,6 +320,33 @@ async def test_a_cache_that_another_process_holds_stops_nothing_else(tmp_path: P
     assert store.profiles(profile_key(target.build, outcome.trace)).keys() == {outcome.device_id}
 
 
+async def test_a_length_that_no_input_has_does_not_count() -> None:
+    """Images have no sequence; a batch they have."""
+    text = (
+        "from torch import nn\nclass Net(nn.Module):\n    def __init__(self):\n"
+        "        super().__init__()\n        self.conv = nn.Conv2d(3, 4, 3)\n"
+        "    def forward(self, pixel_values):\n        return self.conv(pixel_values)\n"
+    )
+    made = annotate(await estimates_of(plan_of(text), Estimator(InProcess(), None)))
+    assert made.classes[0].card is not None
+    shown = {name for name, _, _ in made.classes[0].card.conditions}
+    assert shown & {"batch size", "sequence length"} == {"batch size"}
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "is_said"),
+    [("A100-SXM4-80GB", "float16", False), ("A100-SXM4-80GB", None, True), ("cpu", None, True)],
+)
+async def test_flash_attention_is_said_not_to_run_everywhere(
+    device: str, dtype: str | None, is_said: bool
+) -> None:
+    options = replace(OPTIONS, device=device, dtype=dtype, attention="flash_attention_2")
+    found = await estimates_of(plan_of(options=options), Estimator(InProcess(), None))
+    outcome = found.outcomes[0]
+    assert isinstance(outcome, Estimate)
+    assert any("runs in float16 and bfloat16" in it for it in outcome.notes) == is_said
+
+
 async def test_an_unknown_device_is_refused_with_its_source() -> None:
     outcome = (await estimates_of(plan_of(options=replace(OPTIONS, device="A10O")),
                                   Estimator(InProcess(), None))).outcomes[0]  # fmt: skip
@@ -327,4 +354,6 @@ async def test_an_unknown_device_is_refused_with_its_source() -> None:
     refusal: Refusal = outcome.refusal
     assert refusal.kind == "device"
     assert "A10" in refusal.message
-    assert "setting irene.device" in refusal.advice
+    assert refusal.advice == (
+        'Choose one with the command "IrEne: Select device"; it was set in: setting irene.device.'
+    )

@@ -121,6 +121,7 @@ def test_it_prints_as_a_table() -> None:
     for words in ("Net", "90 % interval", DEVICE, "x float32[2, 16, 64]", "qkv Linear", "2 x "):
         assert words in str(made)
     assert repr(made) == str(made)
+    assert all(line == line.rstrip() for line in str(made).splitlines())
     assert "<td" in made._repr_html_()
 
 

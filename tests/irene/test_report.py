@@ -290,6 +290,14 @@ class Cells(HTMLParser):
             self.rows[-1][-1] += data
 
 
+def test_a_note_of_several_lines_stands_below_its_first_word() -> None:
+    report = replace(report_on(NET), notes=(" ".join(["word"] * 40),))
+    _, _, notes = printed(report, 60).partition("how it was priced\n")
+    first, *others = notes.splitlines()
+    assert first.startswith("  - word")
+    assert all(re.match(r" {4}word", it) for it in others)
+
+
 def test_a_notebook_shows_the_same_rows() -> None:
     cells = Cells()
     cells.feed(to_html(report_on(NET)))

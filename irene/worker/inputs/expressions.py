@@ -47,6 +47,8 @@ def _value(written: InputExpression, spec: BuildSpec) -> object:
         return eval(written.expression, {"__builtins__": {}, **names})  # noqa: S307 - the user's own
     except Exception as err:
         reason = err.msg if isinstance(err, SyntaxError) else describe(err)
+        if isinstance(err, NameError):
+            reason = f"{err.name} is no name there; only `batch`, `sequence` and dtypes are"
         raise refuse(
             "inputs",
             f"The input {written.name}={written.expression} cannot be evaluated: {reason}.",

@@ -63,7 +63,7 @@ def test_a_device_is_found_by_its_id_and_its_full_name(device: Device) -> None:
         ("H1000", "unknown device 'H1000': nearest are"),
         ("RTX 4091", "unknown device 'RTX 4091': nearest are RTX-4090"),
         ("NVIDIA GeForce RTX 3080 Laptop GPU", "unknown device"),
-        ("zzz", "unknown device 'zzz': no similar name; `irene devices` lists all"),
+        ("zzz", "unknown device 'zzz': no similar name"),
         ("nvidia", "unknown device 'nvidia'"),
     ],
 )

@@ -64,7 +64,7 @@ def refusal(model: nn.Module, **changes: Any) -> Refusal:
     [
         (written(x="float32[8,"), "never closed"),
         (written(x="float32[1.5]"), "not a shape of whole numbers"),
-        (written(x="float33[1]"), "float33"),
+        (written(x="float33[1]"), "float33 is no name there; only `batch`, `sequence` and dtypes"),
         (written(x="__import__('os').getpid()"), "__import__"),
         (written(z="float32[1]"), "no parameter z; it has x, y"),
         (written(y="float32[1]"), "also needs x"),
