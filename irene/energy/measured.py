@@ -123,7 +123,9 @@ class _Pricing:
         spread = coefficients.combine(
             self._shared_spread(bare), self._run_spread(()), SPREAD_SPLIT_BY_MODEL
         )
-        return PricedNode(node, _with_band(joules, seconds, spread), self._kind(), cost.bound, ())
+        # Python between operations moves no bytes: its time is that of starting them.
+        bound = "launch" if node.class_name == UNATTRIBUTED else cost.bound
+        return PricedNode(node, _with_band(joules, seconds, spread), self._kind(), bound, ())
 
     def _joules(self, node: Node, seconds: float) -> float:
         if self.profile.energy_j is not None:

@@ -48,6 +48,7 @@ def test_children_add_up_to_each_node(energy_j: float | None) -> None:
     assert root.energy.seconds == pytest.approx(1.0)
     (rest,) = [it for it in root.children if it.node.class_name == "unattributed"]
     assert rest.energy.seconds == pytest.approx(1.0 - 0.85)
+    assert rest.bound == "launch"
 
 
 def test_times_of_modules_are_those_that_were_measured() -> None:
