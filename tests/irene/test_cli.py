@@ -157,7 +157,7 @@ def test_a_contained_class_is_profiled_as_its_model_contains_it(irene: Irene) ->
     check_tree(data["tree"], PROFILED)
     assert (data["target"]["class"], data["tree"]["scope"]) == ("Outer.Head", "head")
     assert data["total"]["kind"] == "profiled"
-    assert re.search(r"Head needs width.* Shown as Net contains it: head, \S+ mJ", ended.err)
+    assert re.search(r"Head needs width.* Shown as Net contains it: head, \S+ \S*J", ended.err)
 
 
 def test_a_class_that_nothing_contains_says_what_it_needs(irene: Irene) -> None:
