@@ -17,18 +17,16 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from reporting import print_table
 
 from irene.scaling import ScaledTrace, scale
 from irene.tree import Trace
-from irene.worker.building import BuiltModel, build
-from irene.worker.inputs import find_inputs
 from irene.worker.protocol import BuildSpec, Refusal
 from irene.worker.refusals import Refused
-from irene.worker.tracing import trace, trace_built
+from irene.worker.tracing import trace
 
 BATCHES, LENGTHS = range(1, 65), range(2, 2049)
 N_UNSEEN = 6
@@ -54,7 +52,7 @@ class Figure:
     n_traced_anew: int = 0
     wrong: tuple[tuple[int, int], ...] = ()
     fit_s: float = 0.0  # without the traces
-    trace_s: float = 0.0  # of one trace of a model that is built
+    trace_s: float = 0.0  # of one trace, the model built anew
     at_s: float = 0.0
     gaps: str = ""
 
@@ -115,12 +113,11 @@ def measured(name: str) -> Figure:
 
 
 def compared(name: str, folder: str) -> Figure:
-    first = build(spec(folder, 3, 16), on_meta=True)
-    if not takes_tokens_alone(first) or not is_traced(first):
+    if not takes_tokens_alone(trace(spec(folder, 3, 16))):
         return Figure(name, refused="takes other inputs than tokens")
     traces_s: list[float] = []
     begin = time.thread_time()
-    scaled = scale(tracer(first, folder, traces_s), BATCHES, LENGTHS)
+    scaled = scale(tracer(folder, traces_s), BATCHES, LENGTHS)
     fit_s = time.thread_time() - begin - sum(traces_s)
     exact, anew, wrong, ats_s = 0, 0, [], []
     for batch, length in unseen(name):
@@ -157,19 +154,13 @@ def gaps(scaled: ScaledTrace) -> str:
     )
 
 
-def tracer(
-    built: BuiltModel, folder: str, times_s: list[float]
-) -> Callable[[int, int], Trace | Refusal]:
-    """Traces the built model at any size, and notes how long it took."""
-    own = built.assumptions[: len(built.assumptions) - len(built.planned.assumptions)]
+def tracer(folder: str, times_s: list[float]) -> Callable[[int, int], Trace | Refusal]:
+    """Builds and traces the model at any size, and notes how long it took."""
 
     def traced(batch: int, length: int) -> Trace | Refusal:
         begin = time.thread_time()
         try:
-            planned = find_inputs(built.model, spec(folder, batch, length))
-            return trace_built(
-                replace(built, planned=planned, assumptions=(*own, *planned.assumptions))
-            )
+            return trace(spec(folder, batch, length))
         except Refused as err:
             return err.refusal
         finally:
@@ -178,13 +169,9 @@ def tracer(
     return traced
 
 
-def takes_tokens_alone(built: BuiltModel) -> bool:
-    names = {it.name for it in built.input_specs}
-    return "input_ids" in names and all(it.dtype == "int64" for it in built.input_specs)
-
-
-def is_traced(built: BuiltModel) -> bool:
-    return trace_built(built) is not None
+def takes_tokens_alone(it: Trace) -> bool:
+    names = {it.name for it in it.inputs}
+    return "input_ids" in names and all(it.dtype == "int64" for it in it.inputs)
 
 
 @contextmanager

@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, groupby, repeat
 
-from irene.tree import Assumption, Location, Node, Operation, TensorSpec, Trace, Unpriced, walk
+from irene.tree import Assumption, Location, Node, TensorSpec, Trace, Unpriced, walk
 
 Change = Callable[[int], int]
 Shapes = tuple[tuple[int, ...], ...]
+
+_JOINS = frozenset({"cat", "stack", "concat", "hstack", "vstack", "dstack", "column_stack"})
+"""Operations on any number of tensors: a loop may join as many as it has steps."""
 
 _INTEGER = re.compile(r"(?<![\w.])(?:0|[1-9]\d*)(?![\w.]*\w)")  # not those in names and versions
 
@@ -34,7 +37,7 @@ def sizes_of(trace: Trace) -> tuple[int, ...]:
 def pattern_of(trace: Trace) -> Trace:
     """The trace with every size 0: equal for two traces of the same operations.
 
-    Equal shapes in a row are one, their number first: a loop may stack as many as it has steps.
+    Each shape has a number before it, how often it comes in a row where tensors are joined.
     """
     return _packed(trace, lambda _: 0)
 
@@ -88,17 +91,19 @@ def _packed_node(node: Node, change: Change) -> Node:
         n_bytes=change(node.n_bytes),
         operation=replace(
             operation,
-            input_shapes=_runs(operation.input_shapes, change),
-            output_shapes=_runs(operation.output_shapes, change),
+            input_shapes=_runs(operation.input_shapes, change, joined=operation.name in _JOINS),
+            output_shapes=_runs(operation.output_shapes, change, joined=False),
             n_kernels=change(operation.n_kernels),
         ),
     )
 
 
-def _runs(shapes: Shapes, change: Change) -> Shapes:
-    return tuple(
-        tuple(map(change, (len(tuple(run)), *shape))) for shape, run in groupby(shapes)
-    )
+def _runs(shapes: Shapes, change: Change, joined: bool) -> Shapes:  # noqa: FBT001
+    if joined:
+        runs = [(sum(1 for _ in run), shape) for shape, run in groupby(shapes)]
+    else:  # equal ones are not in one role: an input and a weight may be alike at one size
+        runs = [(1, shape) for shape in shapes]
+    return tuple((change(n), *map(change, shape)) for n, shape in runs)
 
 
 def _filled_node(node: Node, left: Iterator[int]) -> Node:
@@ -119,12 +124,11 @@ def _filled_node(node: Node, left: Iterator[int]) -> Node:
         count=count,
         flops=flops,
         n_bytes=n_bytes,
-        operation=Operation(
-            operation.name,
-            operation.dtype,
-            _repeated(operation.input_shapes, left),
-            _repeated(operation.output_shapes, left),
-            next(left),
+        operation=replace(
+            operation,
+            input_shapes=_repeated(operation.input_shapes, left),
+            output_shapes=_repeated(operation.output_shapes, left),
+            n_kernels=next(left),
         ),
     )
 

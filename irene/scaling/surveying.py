@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from itertools import islice
 
 from irene.scaling.fitting import Misfit, Sample, fit, sample
 from irene.scaling.laws import Laws
@@ -31,6 +31,7 @@ _MOST_TRACES = 128
 _STARTS = (37, 97, 293)  # where fits begin: no common sizes of models, between common windows
 _SPREAD = (0, 5, 14, 21)  # from there three lengths to fit and one to check
 _PERIODS = (2, 4, 8)
+_FEW_LENGTHS = 64  # not worth a search for a period
 
 
 def scale(tracer: Tracer, batches: range, lengths: range) -> ScaledTrace:
@@ -120,18 +121,18 @@ def _extended(
 ) -> Piece | Gap:
     """The piece on which laws hold that were fitted between two lengths, given by index."""
 
-    def holds(batch: int, i: int) -> bool:
-        return survey.holds(laws, (batch, lengths[i]))
+    def holds(i: int) -> bool:
+        return all(survey.holds(laws, (batch, lengths[i])) for batch in ends)
 
-    first = _farthest(partial(holds, batches[0]), near[0], 0, lengths)
-    last = _farthest(partial(holds, batches[-1]), near[1], len(lengths) - 1, lengths)
+    ends = dict.fromkeys((batches[0], batches[-1]))
+    first = _farthest(holds, near[0], 0, lengths)
+    last = _farthest(holds, near[1], len(lengths) - 1, lengths)
     if first is None or last is None:
         return Gap(batches, lengths, "other costs with other batches")
     part = lengths[first : last + 1]
-    inside = part[len(part) * 2 // 3]
-    for point in ((batches[-1], part[0]), (batches[0], part[-1]), (batches[0], inside)):
-        if not survey.holds(laws, point):
-            return Gap(batches, part, f"other costs at {point[0]} x {point[1]} than around it")
+    round_length = _roundest(part)
+    if not survey.holds(laws, (batches[0], round_length)):
+        return Gap(batches, part, f"other costs at length {round_length} than around it")
     return Piece(batches, part, laws)
 
 
@@ -167,15 +168,20 @@ def _is_round(length: int) -> bool:
     return length.bit_count() == 1
 
 
+def _roundest(lengths: range) -> int:
+    """The inner length that the largest power of two divides: some code has a path for such."""
+    return max(lengths[1:-1] or lengths, key=lambda it: it & -it)
+
+
 def _by_remainder(survey: _Survey, batches: range, lengths: range) -> list[Piece | Gap]:
     """A piece for each remainder of the length, for the smallest period at which one has laws."""
-    if lengths.step > 1:
+    if lengths.step > 1 or len(lengths) < _FEW_LENGTHS:
         return []
     for period in _PERIODS:
         classes = [lengths[i::period] for i in range(period)]
-        near = next(iter(_clusters(classes[0])), None)
-        if near and isinstance(survey.fitted(_grid(batches, classes[0], near)), Laws):
-            return [it for one in classes for it in _covered(survey, batches, one)]
+        for _, _, points in islice(_attempts(batches, classes[0]), 2):
+            if isinstance(survey.fitted(points), Laws):
+                return [it for one in classes for it in _covered(survey, batches, one)]
     return []
 
 
@@ -187,37 +193,18 @@ def _outside(whole: range, part: range) -> list[range]:
 
 def _attempts(batches: range, lengths: range) -> Iterator[tuple[int, int, list[Point]]]:
     """Points for a fit and its check, with the indices of their first and last length."""
-    n = len(lengths)
-    for first in (0, _starts(lengths)[0]):
-        if n - first > 3:
-            yield first, n - 1, _spanning(batches, lengths[first:])
-    for near in _clusters(lengths):
-        yield near[0], near[-1], _grid(batches, lengths, near)
+    last = len(lengths) - 1
+    start = min(bisect_left(lengths, _STARTS[0]), last // 4)
+    if last - start >= 3:
+        yield start, last, _grid(batches, lengths, (start, last // 3, last, last // 8))
+    for first in dict.fromkeys(bisect_left(lengths, it) for it in _STARTS):
+        if first + _SPREAD[-1] <= last:
+            near = [first + it for it in _SPREAD]
+            yield near[0], near[-1], _grid(batches, lengths, near)
 
 
-def _starts(lengths: range) -> list[int]:
-    """Indices of the lengths where fits begin, at most the last index."""
-    return [min(bisect_left(lengths, it), len(lengths) - 1) for it in _STARTS]
-
-
-def _clusters(lengths: range) -> Iterator[tuple[int, ...]]:
-    """Indices of lengths that are near each other."""
-    for first in dict.fromkeys(_starts(lengths)):
-        if first + _SPREAD[-1] < len(lengths):
-            yield tuple(first + it for it in _SPREAD)
-
-
-def _grid(batches: range, lengths: range, near: Sequence[int]) -> list[Point]:
-    """Three lengths at two batches for a fit, the last length to check it."""
-    low, high = batches[min(1, len(batches) - 1)], batches[min(3, len(batches) - 1)]
-    *fitted, checked = (lengths[i] for i in near)
-    return [*((b, s) for s in fitted for b in (low, high)), (high, checked)]
-
-
-def _spanning(batches: range, lengths: range) -> list[Point]:
-    """The corners of all sizes with points between them for a fit, and two inside to check it."""
-    n = len(lengths)
-    ends = (lengths[0], lengths[n // 3], lengths[-1])
-    fitted = ((b, s) for s in ends for b in (batches[0], batches[-1]))
-    inside = ((batches[len(batches) // 3], lengths[n // 8]), (batches[0], lengths[2 * n // 3]))
-    return [*fitted, *inside]
+def _grid(batches: range, lengths: range, places: Sequence[int]) -> list[Point]:
+    """Three lengths at both ends of the batches for a fit, a fourth between them to check it."""
+    *fitted, checked = (lengths[i] for i in places)
+    ends = (batches[0], batches[-1])
+    return [*((b, s) for s in fitted for b in ends), (batches[len(batches) // 3], checked)]
