@@ -98,56 +98,57 @@ def _covered(survey: _Survey, batches: range, lengths: range) -> Iterator[Piece 
     while left:
         part = left.pop()
         found = _piece(survey, batches, part)
-        if isinstance(found, Gap) and found.lengths == part:
-            yield from _by_remainder(survey, batches, part) or [found]
-        else:
+        if isinstance(found, Piece):
             yield found
             left += _outside(part, found.lengths)
+        else:
+            yield from _by_remainder(survey, batches, part) or [found]
 
 
 def _piece(survey: _Survey, batches: range, lengths: range) -> Piece | Gap:
     """The longest piece around the first fit: of all lengths, else of some that are near."""
-    reason = "too few lengths for a fit"
-    for first, last, points in _attempts(batches, lengths):
+    misfit = Misfit("too few lengths for a fit")
+    for near, points in _attempts(batches, lengths):
         laws = survey.fitted(points)
-        if isinstance(laws, Laws):
-            return _extended(survey, laws, batches, lengths, (first, last))
-        reason = laws.reason
-    return Gap(batches, lengths, reason)
+        part = laws if isinstance(laws, Misfit) else _extent(survey, laws, batches, lengths, near)
+        if isinstance(laws, Laws) and isinstance(part, range):
+            return Piece(batches, part, laws)
+        misfit = part
+    return Gap(batches, lengths, misfit.reason)
 
 
-def _extended(
+def _extent(
     survey: _Survey, laws: Laws, batches: range, lengths: range, near: tuple[int, int]
-) -> Piece | Gap:
-    """The piece on which laws hold that were fitted between two lengths, given by index."""
+) -> range | Misfit:
+    """Where laws hold that were fitted between two lengths, given by index."""
+    ends = dict.fromkeys((batches[0], batches[-1]))
 
-    def holds(i: int) -> bool:
+    def hold(i: int) -> bool:
         return all(survey.holds(laws, (batch, lengths[i])) for batch in ends)
 
-    ends = dict.fromkeys((batches[0], batches[-1]))
-    first = _farthest(holds, near[0], 0, lengths)
-    last = _farthest(holds, near[1], len(lengths) - 1, lengths)
+    first = _farthest(hold, near[0], 0, lengths)
+    last = _farthest(hold, near[1], len(lengths) - 1, lengths)
     if first is None or last is None:
-        return Gap(batches, lengths, "other costs with other batches")
+        return Misfit("the costs change with the batch")
     part = lengths[first : last + 1]
     round_length = _roundest(part)
     if not survey.holds(laws, (batches[0], round_length)):
-        return Gap(batches, part, f"other costs at length {round_length} than around it")
-    return Piece(batches, part, laws)
+        return Misfit(f"the costs at length {round_length} are others than around it")
+    return part
 
 
 def _farthest(
-    holds: Callable[[int], bool], near: int, far: int, lengths: range
+    hold: Callable[[int], bool], near: int, far: int, lengths: range
 ) -> int | None:
     """The index from `near` to `far` up to which laws hold; None where not even there."""
-    if holds(far):
+    if hold(far):
         return far
-    if not holds(near):
+    if not hold(near):
         return None
     good, bad = near, far
     while abs(good - bad) > 1:
         probe = _probe(good, bad, lengths)
-        if holds(probe):
+        if hold(probe):
             good = probe
         else:
             bad = probe
@@ -179,7 +180,7 @@ def _by_remainder(survey: _Survey, batches: range, lengths: range) -> list[Piece
         return []
     for period in _PERIODS:
         classes = [lengths[i::period] for i in range(period)]
-        for _, _, points in islice(_attempts(batches, classes[0]), 2):
+        for _, points in islice(_attempts(batches, classes[0]), 2):
             if isinstance(survey.fitted(points), Laws):
                 return [it for one in classes for it in _covered(survey, batches, one)]
     return []
@@ -191,16 +192,16 @@ def _outside(whole: range, part: range) -> list[range]:
     return [it for it in (above, below) if it]
 
 
-def _attempts(batches: range, lengths: range) -> Iterator[tuple[int, int, list[Point]]]:
-    """Points for a fit and its check, with the indices of their first and last length."""
+def _attempts(batches: range, lengths: range) -> Iterator[tuple[tuple[int, int], list[Point]]]:
+    """The indices of the first and last length of a fit, and its points with that of its check."""
     last = len(lengths) - 1
     start = min(bisect_left(lengths, _STARTS[0]), last // 4)
     if last - start >= 3:
-        yield start, last, _grid(batches, lengths, (start, last // 3, last, last // 8))
+        yield (start, last), _grid(batches, lengths, (start, last // 3, last, last // 8))
     for first in dict.fromkeys(bisect_left(lengths, it) for it in _STARTS):
         if first + _SPREAD[-1] <= last:
             near = [first + it for it in _SPREAD]
-            yield near[0], near[-1], _grid(batches, lengths, near)
+            yield (near[0], near[-1]), _grid(batches, lengths, near)
 
 
 def _grid(batches: range, lengths: range, places: Sequence[int]) -> list[Point]:
