@@ -150,7 +150,7 @@ def gaps(scaled: ScaledTrace) -> str:
     return "; ".join(
         f"{it.batches[0]}-{it.batches[-1]} x {it.lengths[0]}-{it.lengths[-1]}"
         f"{f' by {it.lengths.step}' if it.lengths.step > 1 else ''}: {it.reason}"
-        for it in scaled.gaps
+        for it in scaled.gaps[:4]
     )
 
 

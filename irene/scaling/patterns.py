@@ -98,7 +98,7 @@ def _packed_node(node: Node, change: Change) -> Node:
     )
 
 
-def _runs(shapes: Shapes, change: Change, joined: bool) -> Shapes:  # noqa: FBT001
+def _runs(shapes: Shapes, change: Change, *, joined: bool) -> Shapes:
     if joined:
         runs = [(sum(1 for _ in run), shape) for shape, run in groupby(shapes)]
     else:  # equal ones are not in one role: an input and a weight may be alike at one size

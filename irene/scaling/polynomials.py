@@ -17,21 +17,6 @@ Point = tuple[int, int]  # batch, length
 
 
 @dataclass(frozen=True, slots=True)
-class Chunks:
-    """How many chunks of `width` a length is cut into: ceil((length - first) / width).
-
-    The first chunk ends at `first`, so that a length up to it has none beside.
-    """
-
-    width: int
-    first: int
-
-    def of(self, length: int) -> int:
-        """Chunks beyond the first."""
-        return -((self.first - length) // self.width)
-
-
-@dataclass(frozen=True, slots=True)
 class Term:
     """A product of powers of batch, length and the number of chunks."""
 
@@ -42,18 +27,16 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """The terms that a polynomial is a sum of."""
+    """The terms that a polynomial is a sum of; a chunk is so many positions, the last one fewer."""
 
     terms: tuple[Term, ...]
-    chunks: Chunks | None = None
+    chunk: int = 1
 
     def at(self, point: Point) -> tuple[int, ...]:
         """The value of each term."""
         batch, length = point
-        chunks = 0 if self.chunks is None else self.chunks.of(length)
-        return tuple(
-            batch**it.batch * length**it.length * chunks**it.chunks for it in self.terms
-        )
+        chunks = -(-length // self.chunk)
+        return tuple(batch**it.batch * length**it.length * chunks**it.chunks for it in self.terms)
 
 
 @dataclass(frozen=True, slots=True)

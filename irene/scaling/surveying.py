@@ -11,8 +11,7 @@ pooling), each remainder is a piece.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from irene.scaling.fitting import Misfit, Sample, fit, sample
 from irene.scaling.laws import Laws
@@ -24,14 +23,12 @@ from irene.worker.protocol import Refusal
 Tracer = Callable[[int, int], Trace | Refusal]
 """Traces a model at a batch and a length."""
 
-_MANY = Basis(tuple(Term(b, s) for b in (0, 1) for s in (0, 1, 2)))
-_ONE = Basis(tuple(Term(0, s) for s in (0, 1, 2)))
-
 _MOST_TRACES = 128
 _STARTS = (37, 97, 293)  # where fits begin: no common sizes of models, between common windows
 _SPREAD = (0, 5, 14, 21)  # from there three lengths to fit and one to check
-_PERIODS = (2, 4, 8)
 _FEW_LENGTHS = 64  # not worth a search for a period
+_LONGEST_PERIOD = 256
+_FEW_REMAINDERS = 8  # each is a piece
 
 
 def scale(tracer: Tracer, batches: range, lengths: range) -> ScaledTrace:
@@ -43,7 +40,8 @@ def scale(tracer: Tracer, batches: range, lengths: range) -> ScaledTrace:
     many = range(max(2, batches[0]), batches.stop)
     found = list(_covered(survey, many, lengths)) if many else []
     if batches[0] == 1:  # its costs change mostly at the same lengths
-        for part in [it.lengths for it in found] or [lengths]:
+        parts = [it.lengths for it in found]
+        for part in parts if parts and all(it.step == 1 for it in parts) else [lengths]:
             found += _covered(survey, batches[:1], part)
     return ScaledTrace(
         pieces=tuple(it for it in found if isinstance(it, Piece)),
@@ -76,15 +74,15 @@ class _Survey:
             )
         return self._samples[point]
 
-    def fitted(self, points: Sequence[Point]) -> Laws | Misfit:
-        """Laws through the traces at these points."""
+    def fitted(self, points: Sequence[Point], chunk: int = 1) -> Laws | Misfit:
+        """Laws through the traces at these points, that may depend on the number of chunks."""
         samples = []
         for point in dict.fromkeys(points):
             found = self.sample(point)
             if isinstance(found, Misfit):
                 return found
             samples.append(found)
-        return fit(samples, _ONE if len({batch for batch, _ in points}) == 1 else _MANY)
+        return fit(samples, _basis(chunk, many=len({batch for batch, _ in points}) > 1))
 
     def holds(self, laws: Laws, point: Point) -> bool:
         """Whether laws give what a trace at this point gives, to the last FLOP and byte."""
@@ -92,55 +90,104 @@ class _Survey:
         return isinstance(found, Sample) and laws.at(point) == found.trace
 
 
+def _basis(chunk: int, *, many: bool) -> Basis:
+    """To the second power of length and chunks together, and the first of the batch."""
+    return Basis(
+        tuple(
+            Term(batch, length, chunks)
+            for batch in range(1 + many)
+            for chunks in range(3 if chunk > 1 else 1)
+            for length in range(3 - chunks)
+        ),
+        chunk,
+    )
+
+
 def _covered(survey: _Survey, batches: range, lengths: range) -> Iterator[Piece | Gap]:
     """Pieces and gaps that together are all these sizes."""
     left = [lengths]
     while left:
         part = left.pop()
-        found = _piece(survey, batches, part)
+        found = _piece(survey, batches, part, _wide(part))
+        if isinstance(found, Gap):
+            period = _period(survey, batches[0], part)
+            if period > 1:
+                yield from _periodic(survey, batches, part, period)
+                continue
+            found = _piece(survey, batches, part, _near(part))
+        yield found
         if isinstance(found, Piece):
-            yield found
             left += _outside(part, found.lengths)
-        else:
-            yield from _by_remainder(survey, batches, part) or [found]
 
 
-def _piece(survey: _Survey, batches: range, lengths: range) -> Piece | Gap:
-    """The longest piece around the first fit: of all lengths, else of some that are near."""
+def _piece(
+    survey: _Survey, batches: range, lengths: range, attempts: Iterable[Sequence[int]]
+) -> Piece | Gap:
+    """The longest piece around the first fit; an attempt is indices of lengths, as for `_grid`."""
     misfit = Misfit("too few lengths for a fit")
-    for near, points in _attempts(batches, lengths):
-        laws = survey.fitted(points)
-        part = laws if isinstance(laws, Misfit) else _extent(survey, laws, batches, lengths, near)
-        if isinstance(laws, Laws) and isinstance(part, range):
-            return Piece(batches, part, laws)
-        misfit = part
+    for places in attempts:
+        laws = survey.fitted(_grid(batches, [lengths[i] for i in places]))
+        if isinstance(laws, Laws):
+            extent = _extent(survey, laws, batches, lengths, places)
+            if not isinstance(extent, Misfit):
+                return Piece(batches, lengths[extent[0] : extent[1] + 1], laws)
+            misfit = extent
+        else:
+            misfit = laws
     return Gap(batches, lengths, misfit.reason)
 
 
+def _wide(lengths: range) -> Iterator[Sequence[int]]:
+    """Indices of lengths over all of them, for a fit and its check; very short ones are left out.
+
+    At these many sizes are equal by chance that are different elsewhere.
+    """
+    last = len(lengths) - 1
+    start = min(bisect_left(lengths, _STARTS[0]), last // 4)
+    if last - start >= 3:
+        yield start, last // 3, last, last // 8
+
+
+def _near(lengths: range) -> Iterator[Sequence[int]]:
+    """Indices of lengths that are close to each other."""
+    for first in dict.fromkeys(bisect_left(lengths, it) for it in _STARTS):
+        if first + _SPREAD[-1] < len(lengths):
+            yield [first + it for it in _SPREAD]
+
+
+def _grid(batches: range, lengths: Sequence[int]) -> list[Point]:
+    """All but the last length at both ends of the batches for a fit, the last one to check it."""
+    *fitted, checked = lengths
+    ends = (batches[0], batches[-1])
+    return [*((b, s) for s in fitted for b in ends), (batches[len(batches) // 3], checked)]
+
+
 def _extent(
-    survey: _Survey, laws: Laws, batches: range, lengths: range, near: tuple[int, int]
-) -> range | Misfit:
-    """Where laws hold that were fitted between two lengths, given by index."""
+    survey: _Survey, laws: Laws, batches: range, lengths: Sequence[int], near: Sequence[int]
+) -> tuple[int, int] | Misfit:
+    """The first and last index where laws hold that were fitted at the indices `near`."""
     ends = dict.fromkeys((batches[0], batches[-1]))
 
     def hold(i: int) -> bool:
         return all(survey.holds(laws, (batch, lengths[i])) for batch in ends)
 
-    first = _farthest(hold, near[0], 0, lengths)
-    last = _farthest(hold, near[1], len(lengths) - 1, lengths)
+    first = _farthest(hold, min(near), 0, lengths)
+    last = _farthest(hold, max(near), len(lengths) - 1, lengths)
     if first is None or last is None:
-        return Misfit("the costs change with the batch")
-    part = lengths[first : last + 1]
-    round_length = _roundest(part)
-    if not survey.holds(laws, (batches[0], round_length)):
-        return Misfit(f"the costs at length {round_length} are others than around it")
-    return part
+        return Misfit("the costs change with the batch, or back and forth with the length")
+    for length in _special(lengths[first : last + 1]):
+        if not survey.holds(laws, (batches[0], length)):
+            return Misfit(f"the costs at length {length} are others than around it")
+    return first, last
 
 
 def _farthest(
-    hold: Callable[[int], bool], near: int, far: int, lengths: range
+    hold: Callable[[int], bool], near: int, far: int, lengths: Sequence[int]
 ) -> int | None:
-    """The index from `near` to `far` up to which laws hold; None where not even there."""
+    """The index from `near` to `far` up to which laws hold, and after which they do not.
+
+    None where they do not hold even there, or hold again behind: then they have exceptions.
+    """
     if hold(far):
         return far
     if not hold(near):
@@ -152,10 +199,11 @@ def _farthest(
             good = probe
         else:
             bad = probe
-    return good
+    behind = 2 * bad - good
+    return None if behind in range(len(lengths)) and hold(behind) else good
 
 
-def _probe(good: int, bad: int, lengths: range) -> int:
+def _probe(good: int, bad: int, lengths: Sequence[int]) -> int:
     """Between two indices: breaks lie mostly after a power of two."""
     step = 1 if good < bad else -1
     if step > 0 and _is_round(lengths[good]):
@@ -169,43 +217,84 @@ def _is_round(length: int) -> bool:
     return length.bit_count() == 1
 
 
-def _roundest(lengths: range) -> int:
-    """The inner length that the largest power of two divides: some code has a path for such."""
-    return max(lengths[1:-1] or lengths, key=lambda it: it & -it)
+def _special(lengths: Sequence[int]) -> tuple[int, ...]:
+    """Inner lengths for which some code has a path of its own.
+
+    One that a large power of two divides, one that many small numbers divide.
+    """
+    inner = lengths[1:-1] or lengths
+    divisors = (3, 5, 6, 7, 8, 9, 10, 12)
+    return (
+        max(inner, key=lambda it: it & -it),
+        max(inner, key=lambda it: sum(it % divisor == 0 for divisor in divisors)),
+    )
 
 
-def _by_remainder(survey: _Survey, batches: range, lengths: range) -> list[Piece | Gap]:
-    """A piece for each remainder of the length, for the smallest period at which one has laws."""
-    if lengths.step > 1 or len(lengths) < _FEW_LENGTHS:
+def _period(survey: _Survey, batch: int, lengths: range) -> int:
+    """The smallest power of two at whose multiples there are laws; 1 where none is needed."""
+
+    def is_smooth(some: Sequence[int]) -> bool:
+        return isinstance(survey.fitted([(batch, it) for it in some]), Laws)
+
+    n = len(lengths)
+    if lengths.step > 1 or n < _FEW_LENGTHS or is_smooth([lengths[-1 - n * i // 60] for i in (0, 1, 4, 9)]):
+        return 1
+    period = 1
+    candidate = _LONGEST_PERIOD
+    while candidate > 1:
+        last = _multiples(lengths, candidate)[-4:]
+        if len(last) == 4:
+            if not is_smooth(last):
+                break
+            period = candidate
+        candidate //= 2
+    return period
+
+
+def _multiples(lengths: range, period: int) -> range:
+    return lengths[-lengths[0] % period :: period]
+
+
+def _periodic(
+    survey: _Survey, batches: range, lengths: range, period: int
+) -> Iterator[Piece | Gap]:
+    """Of few remainders each by itself; of many the multiples, and the others together."""
+    if period <= _FEW_REMAINDERS:
+        for remainder in range(period):
+            yield from _covered(survey, batches, lengths[remainder::period])
+        return
+    yield from _covered(survey, batches, _multiples(lengths, period))
+    found = _chunked(survey, batches, lengths, period) or [
+        _piece(survey, batches, lengths, _near(lengths))
+    ]
+    yield from found
+    if isinstance(found[0], Piece):
+        extent = range(min(it.lengths[0] for it in found), max(it.lengths[-1] for it in found) + 1)
+        for part in _outside(lengths, extent):
+            if any(it % period for it in part):
+                yield from _covered(survey, batches, part)
+
+
+def _chunked(
+    survey: _Survey, batches: range, lengths: range, chunk: int
+) -> Sequence[Piece | Gap]:
+    """The lengths that are no multiples of a chunk, a piece for each remainder, all of one law."""
+    others = [it for it in lengths if it % chunk]
+    n = others[-1] // chunk
+    chosen = [(1, 5), (1, 2), (1, 3), (n // 2, 5), (n // 2, 2), (n - 1, 3), (n // 3, 4)]
+    fitted = [i * chunk + chunk // part for i, part in chosen]
+    laws = survey.fitted(_grid(batches, fitted), chunk)
+    if isinstance(laws, Misfit):
         return []
-    for period in _PERIODS:
-        classes = [lengths[i::period] for i in range(period)]
-        for _, points in islice(_attempts(batches, classes[0]), 2):
-            if isinstance(survey.fitted(points), Laws):
-                return [it for one in classes for it in _covered(survey, batches, one)]
-    return []
+    extent = _extent(survey, laws, batches, others, [bisect_left(others, it) for it in fitted])
+    if isinstance(extent, Misfit):
+        return []
+    first, last = others[extent[0]], others[extent[1]]
+    starts = (first + (remainder - first) % chunk for remainder in range(1, chunk))
+    return [Piece(batches, range(it, last + 1, chunk), laws) for it in starts if it <= last]
 
 
 def _outside(whole: range, part: range) -> list[range]:
     """What lies below and above a part."""
     below, above = whole[: whole.index(part[0])], whole[whole.index(part[-1]) + 1 :]
     return [it for it in (above, below) if it]
-
-
-def _attempts(batches: range, lengths: range) -> Iterator[tuple[tuple[int, int], list[Point]]]:
-    """The indices of the first and last length of a fit, and its points with that of its check."""
-    last = len(lengths) - 1
-    start = min(bisect_left(lengths, _STARTS[0]), last // 4)
-    if last - start >= 3:
-        yield (start, last), _grid(batches, lengths, (start, last // 3, last, last // 8))
-    for first in dict.fromkeys(bisect_left(lengths, it) for it in _STARTS):
-        if first + _SPREAD[-1] <= last:
-            near = [first + it for it in _SPREAD]
-            yield (near[0], near[-1]), _grid(batches, lengths, near)
-
-
-def _grid(batches: range, lengths: range, places: Sequence[int]) -> list[Point]:
-    """Three lengths at both ends of the batches for a fit, a fourth between them to check it."""
-    *fitted, checked = (lengths[i] for i in places)
-    ends = (batches[0], batches[-1])
-    return [*((b, s) for s in fitted for b in ends), (batches[len(batches) // 3], checked)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from irene.scaling import Gap, ScaledTrace, scale
+from irene.scaling import ScaledTrace, scale
 from irene.scaling.patterns import filled, pattern_of, sizes_of
 from irene.tree import (
     Assumption,
@@ -160,3 +161,78 @@ def test_a_trace_is_its_pattern_with_its_sizes(operations: list[Made], size: Any
 def test_what_is_computed_adds_up(operations: list[Made], size: Any) -> None:
     found = scale(model(*operations), BATCHES, LENGTHS).at(*size)
     assert found is None or check_sums(found.root) == []
+
+
+def spans(scaled: ScaledTrace) -> list[tuple[range, range]]:
+    return [(it.batches, it.lengths) for it in scaled.pieces]
+
+
+MANY, ONE = range(2, 17), range(1, 2)
+
+
+@pytest.mark.parametrize(
+    ("operation", "lengths"),
+    [
+        (Made("mm", lambda b, s: b * s * min(s, 128)), [range(2, 129), range(129, 601)]),
+        (Made("mm", lambda b, s: b * s, lambda _b, s: s > 300), [range(2, 301), range(301, 601)]),
+        (Made("scan", lambda b, _s: b, calls=lambda _b, s: s), [range(2, 601)]),
+        (Made("pool", lambda b, s: b * (s // 2)), [range(2, 601, 2), range(3, 601, 2)]),
+        (Made("sort", lambda b, s: b * s * (b * s - 1).bit_length()), [range(2, 601)]),
+        (Made("fft", lambda b, s: round(5 * b * s * math.log2(s * 64))), [range(2, 601)]),
+    ],
+)
+def test_a_piece_ends_where_the_law_does(operation: Made, lengths: list[range]) -> None:
+    """A window, a branch, a loop, pooling, the levels of a sort, a Fourier transform."""
+    scaled = scale(model(operation), BATCHES, LENGTHS)
+    assert sorted(spans(scaled), key=str) == sorted(
+        [(batches, it) for batches in (MANY, ONE) for it in lengths], key=str
+    )
+    assert is_complete(scaled)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        Made("cube", lambda b, s: b * s**3),
+        Made("mm", lambda b, s: b * s + 7 * (s % 5 == 0) * s),
+        Made("mm", lambda b, s: b * s * (17 if b > 8 else 1)),
+        Made("mm", lambda b, s: math.isqrt(b * s)),
+        Made("mm", lambda b, s: b, lambda _b, s: s % 128 == 0),
+    ],
+)
+def test_what_has_no_law_is_a_gap_with_a_reason(operation: Made) -> None:
+    tracer = model(operation)
+    scaled = scale(tracer, BATCHES, LENGTHS)
+    assert scaled.gaps
+    assert all(it.reason for it in scaled.gaps)
+    check(tracer, scaled, *((b, s) for b in (1, 2, 3, 8, 9, 16) for s in range(2, 601, 7)))
+
+
+def test_sizes_that_are_refused_are_a_gap() -> None:
+    refusal = Refusal("forward", "no more than 100 positions.", None, "")
+    made = model(Made("mm", lambda b, s: b * s))
+
+    def tracer(batch: int, length: int) -> Trace | Refusal:
+        return made(batch, length) if length <= 100 else refusal
+
+    scaled = scale(tracer, BATCHES, LENGTHS)
+    assert scaled.at(3, 100) == made(3, 100)
+    assert scaled.at(3, 101) is None
+    assert any("no more than 100 positions." in it.reason for it in scaled.gaps)
+
+
+def test_equal_operations_are_one_where_they_are_equal() -> None:
+    """At length 64 the two have one cost; nowhere else."""
+    tracer = model(Made("mm", lambda b, s: 64 * b * s), Made("mm", lambda b, s: b * s**2))
+    scaled = scale(tracer, BATCHES, LENGTHS)
+    check(tracer, scaled, (3, 64), (3, 63))
+    found = scaled.at(3, 64)
+    assert found is not None
+    assert [it.count for it in found.root.children[0].children] == [2]
+
+
+def test_integers_in_sentences_follow_the_size() -> None:
+    found = scale(model(), BATCHES, LENGTHS).at(5, 99)
+    assert found is not None
+    assert [it.text for it in found.assumptions] == ["99 tokens of 512, as float32"]
+    assert found.inputs == (TensorSpec("input_ids", "int64", (5, 99)),)
