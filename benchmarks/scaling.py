@@ -77,7 +77,11 @@ def main(arguments: list[str]) -> int:
     )
     for it in figures:
         if it.n_traced_anew or it.wrong:
-            print(f"{it.name}: {it.gaps}; wrong at {it.wrong}" if it.wrong else f"{it.name}: {it.gaps}")
+            print(
+                f"{it.name}: {it.gaps}; wrong at {it.wrong}"
+                if it.wrong
+                else f"{it.name}: {it.gaps}"
+            )
     exact = sum(it.n_exact == N_UNSEEN for it in figures)
     print(
         f"{exact} of {len(figures)} architectures exact at all of {N_UNSEEN} unseen sizes "
@@ -193,7 +197,9 @@ def small(cls: Any) -> Any:  # noqa: ANN401 - a Transformers config
     kinds = list(dict.fromkeys(settings.get("layer_types") or ()))
     n_kept, n_layers = max(2, len(kinds)), settings.get("num_hidden_layers")
     changes: dict[str, Any] = {
-        key: n_kept for key in LAYERS if isinstance(settings.get(key), int) and settings[key] > n_kept
+        key: n_kept
+        for key in LAYERS
+        if isinstance(settings.get(key), int) and settings[key] > n_kept
     }
     for key, value in settings.items():
         if isinstance(value, (list, tuple)) and value and len(value) == n_layers:

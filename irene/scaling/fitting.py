@@ -62,9 +62,9 @@ def _independent(points: Sequence[Point], basis: Basis) -> tuple[int, ...]:
     reduced: list[tuple[int, list[int]]] = []  # rows in echelon form, with the column of each lead
     for i, point in enumerate(points):
         row = list(basis.at(point))
-        for lead, above in reduced:
-            factor = row[lead]
-            row = [a * above[lead] - factor * b for a, b in zip(row, above, strict=True)]
+        for column, above in reduced:
+            factor = row[column]
+            row = [a * above[column] - factor * b for a, b in zip(row, above, strict=True)]
         lead = next((j for j, it in enumerate(row) if it), None)
         if lead is not None:
             divisor = math.gcd(*row)

@@ -64,4 +64,3 @@ def per_level(total: int, depth: Depth, n: int) -> int:
 
 def _levels(n: int) -> int:
     return (max(2, n) - 1).bit_length()
-

@@ -237,7 +237,11 @@ def _period(survey: _Survey, batch: int, lengths: range) -> int:
         return isinstance(survey.fitted([(batch, it) for it in some]), Laws)
 
     n = len(lengths)
-    if lengths.step > 1 or n < _FEW_LENGTHS or is_smooth([lengths[-1 - n * i // 60] for i in (0, 1, 4, 9)]):
+    if (
+        lengths.step > 1
+        or n < _FEW_LENGTHS
+        or is_smooth([lengths[-1 - n * i // 60] for i in (0, 1, 4, 9)])
+    ):
         return 1
     period = 1
     candidate = _LONGEST_PERIOD
@@ -275,9 +279,7 @@ def _periodic(
                 yield from _covered(survey, batches, part)
 
 
-def _chunked(
-    survey: _Survey, batches: range, lengths: range, chunk: int
-) -> Sequence[Piece | Gap]:
+def _chunked(survey: _Survey, batches: range, lengths: range, chunk: int) -> Sequence[Piece | Gap]:
     """The lengths that are no multiples of a chunk, a piece for each remainder, all of one law."""
     others = [it for it in lengths if it % chunk]
     n = others[-1] // chunk

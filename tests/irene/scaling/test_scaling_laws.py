@@ -92,7 +92,9 @@ def merged(leaves: Iterable[Node]) -> list[Node]:
     return [replace(it, count=count) for it, count in counts.items()]
 
 
-def check(tracer: Callable[[int, int], Trace], scaled: ScaledTrace, *sizes: tuple[int, int]) -> None:
+def check(
+    tracer: Callable[[int, int], Trace], scaled: ScaledTrace, *sizes: tuple[int, int]
+) -> None:
     """At each size what a trace gives, or nothing."""
     for size in sizes:
         found = scaled.at(*size)
@@ -105,7 +107,9 @@ def is_complete(scaled: ScaledTrace) -> bool:
 
 amount = st.integers(0, 10**6)
 polynomials = st.builds(
-    lambda c: lambda b, s: c[0] + c[1] * b + c[2] * s + c[3] * b * s + c[4] * s**2 + c[5] * b * s**2,
+    lambda c: (
+        lambda b, s: c[0] + c[1] * b + c[2] * s + c[3] * b * s + c[4] * s**2 + c[5] * b * s**2
+    ),
     st.tuples(*[amount] * 6),
 )
 triangles = st.builds(lambda c: lambda b, s: c * b * s * (s + 1) // 2, amount)
@@ -115,9 +119,7 @@ windows = st.builds(
 ceilings = st.builds(
     lambda c, w: lambda b, s: c * b * -(-s // w) * w, st.integers(1, 1000), st.integers(2, 600)
 )
-sorts = st.builds(
-    lambda c: lambda b, s: c * b * s * (b * s - 1).bit_length(), st.integers(1, 1000)
-)
+sorts = st.builds(lambda c: lambda b, s: c * b * s * (b * s - 1).bit_length(), st.integers(1, 1000))
 branches = st.builds(lambda t: lambda _b, s: s > t, st.integers(2, 600))
 batches_of_one = st.just(lambda b, _s: b == 1)
 names = st.sampled_from(["mm", "add", "sort"])
