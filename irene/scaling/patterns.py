@@ -21,7 +21,7 @@ _INTEGER = re.compile(r"(?<![\w.])(?:0|[1-9]\d*)(?![\w.]*\w)")  # not those in n
 def sizes_of(trace: Trace) -> tuple[int, ...]:
     """The integers of a trace that may depend on batch and length, in a fixed order.
 
-    Shapes of the inputs; counts, FLOPs, bytes, shapes and kernels of the operations; counts
+    Shapes of the inputs; counts, FLOPs, bytes, shapes, kernels and steps of the operations; counts
     of the modules, whose costs are the sums of their children's; integers in sentences.
     """
     sizes: list[int] = []
@@ -69,7 +69,7 @@ def dimensions_beside(pattern: Trace) -> dict[int, range]:
         shapes = (*node.operation.input_shapes, *node.operation.output_shapes)
         n_dimensions = sum(map(len, shapes))
         beside[at + 1] = range(at + 3, at + 3 + n_dimensions)
-        at += 4 + n_dimensions
+        at += 5 + n_dimensions
     return beside
 
 
@@ -94,6 +94,7 @@ def _packed_node(node: Node, change: Change) -> Node:
             input_shapes=_runs(operation.input_shapes, change, joined=operation.name in _JOINS),
             output_shapes=_runs(operation.output_shapes, change, joined=False),
             n_kernels=change(operation.n_kernels),
+            n_steps=change(operation.n_steps),
         ),
     )
 
@@ -129,6 +130,7 @@ def _filled_node(node: Node, left: Iterator[int]) -> Node:
             input_shapes=_repeated(operation.input_shapes, left),
             output_shapes=_repeated(operation.output_shapes, left),
             n_kernels=next(left),
+            n_steps=next(left),
         ),
     )
 
