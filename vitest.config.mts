@@ -14,6 +14,7 @@ export default defineConfig({
     projects: [
       { test: { name: "unit", include: ["tests/extension/**/*.test.ts"] } },
       { test: { name: "e2e", include: ["tests/e2e/**/*.test.ts"], ...inEditor } },
+      { test: { name: "pictures", include: ["tests/e2e/pictures.ts"], ...inEditor } },
     ],
   },
 });

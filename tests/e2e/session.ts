@@ -1,13 +1,13 @@
 /** One editor per test: a workspace with the example, a server and a window that end with it. */
 
-import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach } from "vitest";
 import { python } from "../../scripts/lib/python.mjs";
 import { root } from "../../scripts/lib/steps.mjs";
 import { type CodeServer, type CodeServerOptions, startCodeServer } from "./codeServer";
-import { Workbench } from "./workbench";
+import { type WindowOptions, Workbench } from "./workbench";
 
 export const DEVICE = "A100-SXM4-80GB";
 
@@ -16,7 +16,7 @@ export interface Session {
   readonly folder: () => string;
   readonly open: (
     file: string,
-    options?: Partial<CodeServerOptions>,
+    options?: Partial<CodeServerOptions> & WindowOptions,
     workspace?: string,
   ) => Promise<Workbench>;
   readonly changeSettings: (settings: Readonly<Record<string, unknown>>) => void;
@@ -29,7 +29,8 @@ export function useSession(): Session {
   let window: Workbench | undefined;
 
   beforeEach(() => {
-    folder = mkdtempSync(path.join(os.tmpdir(), "irene-workspace-"));
+    folder = path.join(mkdtempSync(path.join(os.tmpdir(), "irene-")), "models");
+    mkdirSync(folder);
     copyFileSync(path.join(root, "examples", "gpt.py"), path.join(folder, "gpt.py"));
   });
 
@@ -39,7 +40,7 @@ export function useSession(): Session {
     await server?.stop();
     server = undefined;
     window = undefined;
-    rmSync(folder, { recursive: true, force: true });
+    rmSync(path.dirname(folder), { recursive: true, force: true });
   });
 
   return {
@@ -47,7 +48,7 @@ export function useSession(): Session {
     open: async (file, options = {}, workspace = folder) => {
       const settings = { "irene.interpreter": python, "irene.device": DEVICE, ...options.settings };
       server = await startCodeServer({ workspace, ...options, settings });
-      window = await Workbench.open(server.url);
+      window = await Workbench.open(server.url, options);
       await window.openFile(file);
       return window;
     },
@@ -57,3 +58,14 @@ export function useSession(): Session {
 
 export const isValue = (texts: readonly string[]): boolean =>
   texts.some((it) => it.includes("per forward"));
+
+/** The folder of a model in the installed Transformers. */
+export function installedModel(name: string): string {
+  const library = path.join(path.dirname(path.dirname(python)), "lib");
+  const below = path.join("site-packages", "transformers", "models", name);
+  const versions = ["3.10", "3.11", "3.12", "3.13", "3.14"].map((it) => `python${it}`);
+  const folders = versions.map((it) => path.join(library, it, below));
+  const there = folders.find((it) => existsSync(it));
+  if (there === undefined) throw new Error(`Transformers is not installed below ${library}`);
+  return there;
+}
