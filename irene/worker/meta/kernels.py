@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, cast
 
-from irene.worker.meta.operators import NoMetaKernel, Operator
+from irene.worker.meta.operators import NoMetaKernel, Operator, ValueQuestion
 from irene.worker.meta.tensors import Arguments, device_type, meta_device, tensors_in, to_meta
 from irene.worker.values import LARGEST_REAL
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     import torch
 
 
+_MOST_REAL = 1 << 26  # elements of all real constants that are alive
+_WORTH_COUNTING = 1 << 14
 _LARGEST_ZEROS_BYTES = 1 << 26
 
 
@@ -24,6 +27,29 @@ AS_WRITTEN = {
 }
 
 
+class _RealElements:
+    """How much of all real constants is alive: a model on meta must not fill the memory."""
+
+    def __init__(self) -> None:
+        self._n_alive = 0
+
+    def has_room_for(self, n_elements: int) -> bool:
+        return n_elements <= LARGEST_REAL and self._n_alive + n_elements <= _MOST_REAL
+
+    def count(self, tensors: list[torch.Tensor]) -> None:
+        for tensor in tensors:
+            n_elements = tensor.numel()
+            if n_elements >= _WORTH_COUNTING and not tensor.is_meta:
+                self._n_alive += n_elements
+                weakref.finalize(tensor, self._forget, n_elements)
+
+    def _forget(self, n_elements: int) -> None:
+        self._n_alive -= n_elements
+
+
+_REAL = _RealElements()
+
+
 def run_for_real(func: torch._ops.OpOverload, call: Arguments, call_on_meta: Arguments) -> object:
     """Small tensors on the CPU stay real: a model may ask for their values."""
     args, kwargs = call
@@ -31,11 +57,14 @@ def run_for_real(func: torch._ops.OpOverload, call: Arguments, call_on_meta: Arg
         made = func(*call_on_meta[0], **call_on_meta[1])
     except (RuntimeError, NotImplementedError):  # no shape rule, or wrong arguments
         made = None
-    if sum(it.numel() for it in tensors_in((made,), {})) > LARGEST_REAL:
+    if not _REAL.has_room_for(sum(it.numel() for it in tensors_in((made,), {}))):
         return made
     if device_type(kwargs) not in (None, "cpu"):
         kwargs = {**kwargs, "device": meta_device()}
-    return func(*args, **kwargs)
+    result = func(*args, **kwargs)
+    if func._schema.returns and func._schema.returns[0].alias_info is None:
+        _REAL.count(tensors_in((result,), {}))
+    return result
 
 
 def make_constant(
@@ -45,9 +74,11 @@ def make_constant(
     import torch
 
     made = func(*args, **{**kwargs, "device": meta_device()})
-    if isinstance(made, torch.Tensor) and made.numel() > LARGEST_REAL:
+    if isinstance(made, torch.Tensor) and not _REAL.has_room_for(made.numel()):
         return made
-    return func(*args, **kwargs)
+    result = func(*args, **kwargs)
+    _REAL.count(tensors_in((result,), {}))
+    return result
 
 
 def decompose(
@@ -62,23 +93,45 @@ def decompose(
 def run_on_zeros(
     operator: Operator, func: torch._ops.OpOverload, call: Arguments, error: Exception
 ) -> object:
-    """The shapes of an operation without a meta kernel, from a small run on zeros."""
-    import torch
-    from torch.utils import _pytree
+    """The shapes of an operation without a meta kernel, from a small run on zeros.
 
-    def zeros(leaf: object) -> object:
-        if isinstance(leaf, torch.Tensor):
-            return torch.zeros(leaf.shape, dtype=leaf.dtype)
-        return "cpu" if isinstance(leaf, torch.device) else leaf
-
+    Raises:
+        NoMetaKernel: it does not run on zeros, or they would be large.
+        ValueQuestion: the shapes of its results are others where the values are.
+    """
     tensors = tensors_in(*call)
     if sum(it.numel() * it.element_size() for it in tensors) > _LARGEST_ZEROS_BYTES:
         raise NoMetaKernel(operator.name, "it has no shape rule") from error
-    args, kwargs = _pytree.tree_map(zeros, call)
     try:
-        return to_meta(func(*args, **kwargs))
+        result = _run_filled(func, call, 0)
     except (RuntimeError, NotImplementedError) as err:
         raise NoMetaKernel(operator.name, "it has no shape rule") from err
+    try:
+        other = _run_filled(func, call, 1)
+    except Exception:  # noqa: BLE001 - the user's kernel: ones may be no valid indices
+        return result
+    if [it.shape for it in tensors_in((result,), {})] != [
+        it.shape for it in tensors_in((other,), {})
+    ]:
+        raise ValueQuestion(operator.name) from error
+    return result
+
+
+def _run_filled(func: torch._ops.OpOverload, call: Arguments, value: int) -> object:
+    """The result on meta of a real call whose tensors are full of one value."""
+    import torch
+    from torch.utils import _pytree
+
+    def filled(leaf: object) -> object:
+        if isinstance(leaf, torch.Tensor):
+            numbers = torch.full(leaf.shape, value)
+            if leaf.dtype in (torch.qint8, torch.quint8, torch.qint32):
+                return torch.quantize_per_tensor(numbers.float(), 1.0, 0, leaf.dtype)
+            return numbers.to(leaf.dtype)
+        return "cpu" if isinstance(leaf, torch.device) else leaf
+
+    args, kwargs = _pytree.tree_map(filled, call)
+    return to_meta(func(*args, **kwargs))
 
 
 def _attention_on_meta(

@@ -152,7 +152,9 @@ def operator_of(func: torch._ops.OpOverload) -> Operator:
     arguments, name = func._schema.arguments, func._overloadpacket.__name__
     return Operator(
         name=name if func.namespace == "aten" else f"{func.namespace}::{name}",
-        is_composite=torch._C._dispatch_has_kernel_for_dispatch_key(
+        # A primitive of TorchScript (prim::layout) is no operator of the dispatcher.
+        is_composite=func.namespace != "prim"
+        and torch._C._dispatch_has_kernel_for_dispatch_key(
             func.name(), "CompositeImplicitAutograd"
         ),
         is_mutable=func._schema.is_mutable,

@@ -7,6 +7,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from irene.worker.meta.devices import accelerators_on_meta
@@ -39,7 +40,9 @@ def run_on_meta(
         torch.inference_mode(),
         stay_on_meta(values, observer, recall),
     ):
-        return parts.model(*args, **kwargs)
+        result = parts.model(*args, **kwargs)
+        # What a generator does it does when it is read.
+        return list(result) if isinstance(result, GeneratorType) else result
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
+from irene.worker.refusals import refuse
 from irene.worker.values import LARGEST_REAL, KnownValues
 
 if TYPE_CHECKING:
@@ -38,9 +39,16 @@ def to_meta(value: object, values: KnownValues | None = None) -> object:
 
 
 def keep_integers(original: torch.Tensor, meta: torch.Tensor, values: KnownValues) -> None:
-    """The values of positions, masks and sizes on the CPU stay known on meta."""
-    is_number = original.is_floating_point() or original.is_complex() or original.is_quantized
-    if original.device.type == "cpu" and not is_number and is_small(original):
+    """The values of positions, masks and sizes on the CPU stay known on meta.
+
+    So does a single number of any kind: the scale of a quantised layer, "was initialised".
+    """
+    import torch
+
+    is_number = original.is_floating_point() or original.is_complex()
+    if original.device.type != "cpu" or original.is_quantized or original.layout != torch.strided:
+        return
+    if original.numel() == 1 or (not is_number and is_small(original)):
         values.remember(meta, original.detach().clone())
 
 
@@ -64,6 +72,12 @@ def meta_copy(tensor: torch.Tensor) -> torch.Tensor:
     """Shape, strides and dtype of `tensor`, without its values and without memory."""
     import torch
 
+    if tensor.is_nested:
+        raise refuse(
+            "inputs",
+            "nested tensors have no price: their rows differ in length.",
+            advice="Give a padded tensor.",
+        )
     if tensor.layout != torch.strided or type(tensor) not in _plain_types():
         return tensor.detach().to("meta")
     return torch.empty_strided(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from irene.worker.meta.operators import Operator
-from irene.worker.meta.tensors import tensors_in
+from irene.worker.meta.tensors import has_storage, tensors_in
 from irene.worker.ops.costs import Call, Operand
 
 if TYPE_CHECKING:
@@ -21,12 +21,16 @@ class Weights:
         self._kept: list[object] = []  # storages stay alive, so that no id is reused
 
     def add(self, tensor: torch.Tensor, n_parameters: int) -> None:
+        if not has_storage(tensor):
+            return
         storage = tensor.untyped_storage()
         self._n_parameters[storage._cdata] = n_parameters
         self._kept.append(storage)
 
     def stand_in(self, original: torch.Tensor, meta: torch.Tensor) -> None:
         """`meta` is the same weight as `original`."""
+        if not has_storage(original):
+            return
         known = self._n_parameters.get(original.untyped_storage()._cdata)
         if known is not None:
             self.add(meta, known)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, cast
 
@@ -137,7 +138,7 @@ def _traced(  # noqa: PLR0913 - the parts of a Trace
     parts = parts_of(model)
     recorder = Recorder(parts, _weights_of(parts), user_code, created_at)
     try:
-        with recorder.watching_calls():
+        with recorder.watching_calls(), _room_for_frames():
             run_on_meta(parts, args, kwargs, values, recorder)
     except Exception as err:
         raise refusal_of(err, recorder, user_code, inputs) from err
@@ -152,6 +153,17 @@ def _traced(  # noqa: PLR0913 - the parts of a Trace
         torch_version=torch.__version__,
         transformers_version=_version("transformers"),
     )
+
+
+@contextmanager
+def _room_for_frames() -> Iterator[None]:
+    """What nests as deeply as Python allows can be traced: a watched call has more frames."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(4 * limit)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def _weights_of(parts: ModelParts) -> Weights:
