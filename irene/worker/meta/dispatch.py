@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
 from irene.worker.meta.conventions import convention_here
+from irene.worker.meta.dtypes import check_dtypes
 from irene.worker.meta.kernels import (
     AS_WRITTEN,
     WHOLE_ON_META,
@@ -229,6 +230,7 @@ class _Meta:
         self, operator: Operator, func: torch._ops.OpOverload, call: Arguments
     ) -> object:
         args, kwargs = call
+        check_dtypes(operator.name, tensors_in(args, kwargs))
         whole = WHOLE_ON_META.get(operator.name)
         if whole is not None:
             return whole(func, args, kwargs)

@@ -197,6 +197,16 @@ def _is_set_to_on_meta(
     return views[0] == views[1]
 
 
+def _quantized_on_meta(
+    _func: object, args: tuple[object, ...], _kwargs: Mapping[str, object]
+) -> object:
+    """A quantised tensor; torch's own rule gives one of floats."""
+    import torch
+
+    x = cast("torch.Tensor", args[0])
+    return torch.empty(x.shape, dtype=cast("torch.dtype", args[-1]), device="meta")
+
+
 def pack_on_meta(
     func: torch._ops.OpOverload, padded: torch.Tensor, lengths: torch.Tensor, *, batch_first: bool
 ) -> object:
@@ -209,6 +219,8 @@ def pack_on_meta(
 WHOLE_ON_META: dict[str, Callable[..., object]] = {
     "scaled_dot_product_attention": _attention_on_meta,
     "_grouped_mm": _grouped_on_meta,
+    "quantize_per_tensor": _quantized_on_meta,
+    "quantize_per_channel": _quantized_on_meta,
     "is_set_to": _is_set_to_on_meta,
     "lstm": _recurrent_on_meta,
     "gru": _recurrent_on_meta,

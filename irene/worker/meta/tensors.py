@@ -78,6 +78,8 @@ def meta_copy(tensor: torch.Tensor) -> torch.Tensor:
             "nested tensors have no price: their rows differ in length.",
             advice="Give a padded tensor.",
         )
+    if tensor.is_quantized:
+        return torch.empty(tensor.size(), dtype=tensor.dtype, device="meta")
     if tensor.layout != torch.strided or type(tensor) not in _plain_types():
         return tensor.detach().to("meta")
     return torch.empty_strided(
