@@ -57,7 +57,9 @@ def stand_in(tensor: torch.Tensor) -> torch.Tensor:
     import torch
 
     meta = meta_copy(tensor)
-    if isinstance(tensor, torch.nn.Parameter):
+    if issubclass(type(tensor), torch.nn.Parameter):
+        meta = torch.Tensor._make_subclass(type(tensor), meta, tensor.requires_grad)
+    elif isinstance(tensor, torch.nn.Parameter):  # of a class of its own, with a mark
         meta = torch.nn.Parameter(meta, requires_grad=tensor.requires_grad)
     vars(meta).update(vars(tensor))
     return meta

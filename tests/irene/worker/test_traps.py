@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 from traps import TRAPS, Trap
 from traps.cold import begin_anew, outcome_of
 from traps.oracle import differences, really_run, traced_operations
@@ -108,3 +112,27 @@ def _differences(trap: Trap, batch: int) -> list[str]:
         found += [f"not priced: {it.name}" for it in trace.unpriced]
         found += differences(run, traced_operations(trace), trap.aside)
     return found
+
+
+@pytest.mark.parametrize("name", TRAPS)
+@pytest.mark.filterwarnings("ignore")
+def test_a_trace_leaves_model_and_inputs_as_they_were(name: str) -> None:
+    """Tensors by their values, attributes by identity; what a model keeps in lists is its own."""
+    trap = TRAPS[name]
+    model, args = trap.make_model(), trap.make_inputs(2)
+    state = {key: it.clone() for key, it in _tensors_of(model)}
+    attributes = [dict(vars(it)) for it in model.modules()]
+    given = [it.clone() for it in tree_leaves(args) if isinstance(it, Tensor)]
+    with contextlib.suppress(Refused):
+        trace_module(model, args)
+    for module, before in zip(model.modules(), attributes, strict=True):
+        assert vars(module).keys() == before.keys()
+        assert all(vars(module)[key] is it for key, it in before.items())
+    assert all(torch.equal(state[key], it) for key, it in _tensors_of(model))
+    after = [it for it in tree_leaves(args) if isinstance(it, Tensor)]
+    assert all(map(torch.equal, given, after))
+
+
+def _tensors_of(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from model.named_parameters()
+    yield from model.named_buffers()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 
+import numpy
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -354,3 +355,120 @@ class WrongShapesAreCaught(nn.Module):
             except RuntimeError:
                 outputs.append(small_or_large(x, is_large=width == 3))
         return outputs
+
+
+@trap(sequences)
+class IndexForms(nn.Module):
+    """A number, a tensor without dimensions, a list of one and a slice of one."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        one = torch.tensor(1)
+        indices = (1, one, [1], one[None], slice(1, 2), (..., 1), (one, 0), (..., one))
+        return [x.transpose(0, 1)[it] * 2 for it in indices]
+
+
+@trap(sequences)
+class Assignments(nn.Module):
+    """Numbers, booleans, rows, other dtypes and masks are written into a part."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, n = x.clone(), torch.zeros(6, 8, dtype=torch.long)
+        y[:, 0] = True
+        y[:, 1] = 1
+        y[:, 2] = y[:, 3].double()
+        y[:, 4:, :2] = torch.ones(2)
+        y[..., None, 0] = 3
+        y[:, [0, 2]] = y[:, [1, 3]]
+        y[:, torch.arange(6) > 3] = 0
+        n[0] = 2.7
+        n[1] = torch.ones(8)
+        return y.sum() + n.sum()
+
+
+@trap(images)
+class Convolutions(nn.Module):
+    """One shape of weights, input and output by other strides, dilations and groups."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        conv, w = functional.conv2d, torch.ones(4, 4, 3, 3)
+        return [
+            conv(x, w, padding=1),
+            conv(x, w, padding=2, dilation=2),
+            conv(x, w, padding="same", dilation=2),
+            conv(x, w[:, :2], padding=1, groups=2),
+            conv(x, w[:, :1], padding=1, groups=4),
+            conv(x, w, stride=2, padding=1),
+            functional.conv_transpose2d(x, w, padding=1),
+            functional.conv_transpose2d(x, w, stride=2, padding=1, output_padding=1),
+            conv(x, w, w[0, :, 0, 0], padding=1),
+        ]
+
+
+@trap(images)
+class Pools(nn.Module):
+    """Windows that overlap, round up or give their indices."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        values, indices = functional.max_pool2d(x, 3, 2, 1, return_indices=True)
+        return [
+            functional.max_pool2d(x, 2),
+            functional.max_pool2d(x, 3, 2),
+            functional.max_pool2d(x, 3, 2, ceil_mode=True),
+            functional.avg_pool2d(x, 2),
+            functional.avg_pool2d(x, 3, 2, 1, count_include_pad=False),
+            functional.adaptive_avg_pool2d(x, (None, 2)),
+            functional.adaptive_avg_pool2d(x, 1),
+            functional.adaptive_max_pool2d(x, 2),
+            functional.lp_pool2d(x, 2, 2),
+            values + 1,
+            indices + 1,
+        ]
+
+
+@trap()
+class ListsThatBecomeTensors(nn.Module):
+    """A list and an array change between two calls that are given them."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        sizes, array = [1, 2], numpy.array([1, 2])
+        found = []
+        for _ in range(3):
+            shared = torch.from_numpy(array)
+            for it in (torch.tensor(sizes), torch.tensor(array), shared, torch.as_tensor(array)):
+                found.append(x @ torch.ones(8, int(it.sum())))
+            sizes[0] += 1
+            array += 1
+            found.append(x @ torch.ones(8, int(shared.sum())))
+        return found
+
+
+@trap()
+class DirectOperators(nn.Module):
+    """Operators of the dispatcher by name: no function of torch is called."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        aten = torch.ops.aten
+        y = x.clone()
+        aten.add_.Tensor(y, x)
+        return [
+            aten.add.Tensor(x, x),
+            aten.add.Tensor(x, y, alpha=2),
+            aten.add.Scalar(x, 1),
+            aten.mm(x, y.T),
+            aten.linear.default(x, torch.ones(3, 8, device=x.device)),
+            aten.split.Tensor(x, 4, 1)[1] * 2,
+            aten.view.default(x, [-1]) * 2,
+            y * 2,
+        ]
+
+
+@trap(two)
+class ListsOfTensors(nn.Module):
+    """One call works on a list of tensors, in place or not."""
+
+    def forward(self, x: Tensor, y: Tensor) -> list[Tensor]:
+        sums = torch._foreach_add([x, y], 1.0)
+        torch._foreach_mul_(sums, 2)
+        grids = torch.meshgrid(x[0], y[0], indexing="ij")
+        wide = torch.broadcast_tensors(x[:1], y)
+        return [*sums, *torch._foreach_mul([x, x], [y, x]), *(it * 2 for it in (*grids, *wide))]

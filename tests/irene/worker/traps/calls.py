@@ -358,3 +358,21 @@ class OtherThreads(Weighted):
         with ThreadPoolExecutor(1) as pool:
             shape = pool.submit(lambda: x.shape).result()
         return self.fc(x.view(shape))
+
+
+@trap()
+class OwnCall(Weighted):
+    """Two layers of which one overrides what a call is."""
+
+    class Layer(nn.Linear):
+        """Doubles what it is given."""
+
+        def __call__(self, x: Tensor) -> Any:
+            return super().__call__(torch.cat([x, x]))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = self.Layer(8, 8)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [self.fc(x), self.layer(x), self.layer.forward(x)]

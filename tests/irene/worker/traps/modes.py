@@ -377,3 +377,74 @@ class Warnings(nn.Module):
                 functional.relu(x)
             found.append(small_or_large(x, bool(caught)))
         return found
+
+
+@trap()
+class WantsGradients(nn.Module):
+    """Two tensors differ in nothing but that gradients of one are wanted."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        with torch.inference_mode(False), torch.enable_grad():
+            a, b = torch.ones(4), torch.ones(4, requires_grad=True)
+            answers = []
+            for it in (a, b, a, b):
+                doubled = it * 2
+                answers += [doubled.requires_grad, doubled.is_leaf, doubled.detach().requires_grad]
+                with torch.no_grad():
+                    answers.append((it * 2).requires_grad)
+        return [small_or_large(x, it) for it in answers]
+
+
+@trap()
+class InferenceTensors(nn.Module):
+    """Outside of inference mode a tensor of it cannot be written to."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        inside = torch.ones(4)
+        with torch.inference_mode(False):
+            outside = torch.ones(4)
+            answers = [inside.is_inference(), outside.is_inference(), (outside * 2).is_inference()]
+            for it in (outside, inside):
+                try:
+                    it.add_(1)
+                    answers.append(True)
+                except RuntimeError:
+                    answers.append(False)
+        return [small_or_large(x, it) for it in answers]
+
+
+@trap(lambda batch: (torch.zeros(batch, 3, dtype=torch.long),))
+class Embeddings(nn.Module):
+    """One table is read as it is, with rows made shorter in place, and as bags."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(10, 8, padding_idx=0)
+        self.shortened = nn.Embedding(10, 8, max_norm=1.0)
+        self.bag = nn.EmbeddingBag(10, 8)
+
+    def forward(self, ids: Tensor) -> list[Tensor]:
+        return [self.table(ids), self.bag(ids), functional.embedding(ids, self.table.weight)]
+
+
+@trap(sequences)
+class Recurrent(nn.Module):
+    """Layers of one size: with and without states, biases, a second direction."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plain = nn.LSTM(8, 8, batch_first=True)
+        self.bare = nn.LSTM(8, 8, batch_first=True, bias=False)
+        self.both = nn.LSTM(8, 4, batch_first=True, bidirectional=True)
+        self.gated = nn.GRU(8, 8, 2)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        states = torch.zeros(1, x.shape[0], 8), torch.zeros(1, x.shape[0], 8)
+        return [
+            self.plain(x)[0],
+            self.plain(x, states)[1][0],
+            self.bare(x)[0],
+            self.both(x)[0],
+            self.gated(x)[1],
+            self.gated(x.transpose(0, 1))[0],
+        ]

@@ -43,7 +43,7 @@ ALIKE = {"zeros": "fill_", "zero_": "fill_", "full": "fill_", "ones": "fill_", "
 
 FREE_ON_THE_CPU = frozenset({"scalar_tensor"})
 
-STATISTICS = frozenset({"native_batch_norm"})
+STATISTICS = frozenset({"native_batch_norm", "_embedding_bag"})
 """Kernels whose further outputs are empty where they are not asked for, by device."""
 
 

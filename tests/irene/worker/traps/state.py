@@ -299,3 +299,85 @@ class SharesAnObject(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         return self.first(x), self.second(x), self.first(x)
+
+
+@trap()
+class ConvertsItself(Weighted):
+    """A layer becomes one of another dtype, and comes back."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        found = [self.fc(x), self.fc.double()(x.double()), self.fc.half()(x.half())]
+        return [*found, self.fc.float()(x), self.fc.to(torch.bfloat16)(x.bfloat16())]
+
+
+@trap()
+class LoadsAState(Weighted):
+    """A teacher takes over the weights of a student, partly as an average."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.teacher = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        found = [self.teacher(x)]
+        self.teacher.load_state_dict(self.fc.state_dict())
+        for mine, theirs in zip(self.teacher.parameters(), self.fc.parameters(), strict=True):
+            mine.data.lerp_(theirs.data, 0.1)
+        return [*found, self.teacher(x)]
+
+
+@trap()
+class MakesClasses(nn.Module):
+    """A class is made at each call; the next one may have the id of the last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for factor in (2, 3, 4):
+            cls = type(
+                "Scale", (nn.Module,), {"forward": lambda _, x, n=factor: x.repeat(n, 1) * n}
+            )
+            x = cls()(x)
+            del cls
+        return x
+
+
+@trap()
+class SharedStorage(nn.Module):
+    """Two parameters lie in the memory of one tensor, one over the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        whole = torch.ones(8, 8)
+        self.upper, self.whole = nn.Parameter(whole[:4]), nn.Parameter(whole)
+        self.listed = nn.ParameterList([whole.T, torch.ones(8)])
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [x @ self.upper.T, x @ self.whole, x @ self.listed[0] + self.listed[1]]
+
+
+class Scaled(nn.Parameter):
+    """A class of parameters with an attribute."""
+
+    factor = 3
+
+
+@trap()
+class SubclassOfParameter(nn.Module):
+    """A parameter of a class of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = Scaled(torch.ones(8, 8))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [x @ self.weight, small_or_large(x, isinstance(self.weight, Scaled))]
+
+
+@trap()
+class InputsAreChanged(Weighted):
+    """The caller's tensor is written to."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x.mul_(2)
+        x[0] = 1.0
+        x.unsqueeze_(0)
+        return self.fc(x)

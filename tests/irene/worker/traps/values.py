@@ -399,3 +399,103 @@ class SignedZero(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         zeros = [torch.full((1,), it) for it in (0.0, -0.0, math.nan, math.nan)]
         return [small_or_large(x, bool(1 / it > 0)) for it in zeros]
+
+
+@trap()
+class RealBesideMeta(nn.Module):
+    """Constants and activations of one shape and dtype go through one function in turn."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        constant = torch.ones(x.shape)
+        found = []
+        for it in (constant, x, constant * 2, x * 2, constant):
+            doubled = torch.relu(it * 2).sum(1)
+            found.append(doubled)
+            if it is not x and it.shape == constant.shape and not torch.is_same_size(it, x.T):
+                found.append(it + x)
+        return [*found, small_or_large(x, bool((constant * 2 == 2).all()))]
+
+
+class Batch:
+    """An input that torch knows nothing of."""
+
+    def __init__(self, x: Tensor, width: Tensor) -> None:
+        self.x = x
+        self.width = width
+
+
+@trap(lambda batch: (Batch(torch.ones(batch, 8), torch.tensor(batch + 1)),))
+class ObjectInput(nn.Module):
+    """Tensors in an object of the user's."""
+
+    def forward(self, batch: Batch) -> list[Tensor]:
+        return [batch.x @ torch.ones(8, int(batch.width)), batch.x * batch.width]
+
+
+@trap()
+class PlainAttributes(nn.Module):
+    """Tensors that are neither parameters nor buffers, whose values decide."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.full((8,), 2.0)
+        self.widths = [torch.tensor(1), torch.tensor(5)]
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        found = [x @ torch.ones(8, int(it)) for it in self.widths]
+        return [
+            *found,
+            x * self.scale if self.scale[0] > 1 else x,
+            small_or_large(x, self.scale.sum() > 9),
+        ]
+
+
+@trap()
+class FlagsOfFloats(nn.Module):
+    """A single floating number in a buffer says whether the module was initialised."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("initted", torch.tensor([1.0]))
+        self.register_buffer("scale", torch.tensor(0.25))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [
+            small_or_large(x, bool(self.initted)),
+            x @ torch.ones(8, int(1 / self.scale.item())),
+        ]
+
+
+@trap()
+class ForkedRandomness(nn.Module):
+    """The state of the generator is kept, and given back."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        torch.manual_seed(1)
+        state = torch.get_rng_state()
+        first = torch.rand(1).item()
+        with torch.random.fork_rng(devices=[]):
+            second = torch.rand(1).item()
+        third = torch.rand(1).item()
+        torch.set_rng_state(state)
+        answers = [first == second, second == third, torch.rand(1).item() == first]
+        return [small_or_large(x, it) for it in answers]
+
+
+@trap(sequences)
+class Spacings(nn.Module):
+    """Constants of equal lengths with other values."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        constants = [
+            torch.arange(3),
+            torch.arange(1, 4),
+            torch.arange(0, 6, 2),
+            torch.linspace(0, 4, 3).long(),
+            torch.full((3,), 1),
+            torch.zeros(3, dtype=torch.long),
+            torch.tensor([2, 1, 0]),
+        ]
+        return [x[:, : int(it.max()) + 1].sum(1) for it in constants] + [
+            x[:, it] for it in constants
+        ]
