@@ -49,6 +49,8 @@ class KnownValues:
     ) -> None:
         """`tensors` have the values of these outputs of a call, which is made once one is asked for."""
         late = _Late(self, func, args, kwargs)
+        if not all(it.is_meta for it in _tensors((args, list(kwargs.values())))):
+            late.outputs()  # NumPy may write to the memory of a real one unseen
         for index, tensor in tensors:
             self._late[id(tensor)] = (tensor, late, index)
 
@@ -83,6 +85,16 @@ class KnownValues:
         real = self.of(tensor)
         if real is not None:
             self._unknown_storages[real.untyped_storage()._cdata] = real
+
+    def exchange(self, tensor: torch.Tensor, value: object) -> None:
+        """An attribute of `tensor` becomes `value`; as its data, that brings values with it."""
+        import torch
+
+        self.settle()
+        self._real.pop(id(tensor), None)
+        known = self.of(value) if isinstance(value, torch.Tensor) else None
+        if known is not None and tensor.is_meta:
+            self.remember(tensor, known)
 
     def real_arguments(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """The arguments with values in the place of tensors on meta; zeros where none are known."""
@@ -126,7 +138,8 @@ class _Late:
         kwargs: Mapping[str, Any],
     ) -> None:
         self._values = values
-        self._call = (func, tuple(list(it) if type(it) is list else it for it in args), kwargs)
+        # A list is the caller's, who may change it meanwhile.
+        self._call = (func, _kept(args), {name: _kept(it) for name, it in kwargs.items()})
         self._outputs: list[torch.Tensor] | None = None
 
     def outputs(self) -> list[torch.Tensor]:
@@ -138,8 +151,14 @@ class _Late:
             args = tuple(_on_cpu(it) for it in self._values.real_arguments(args))
             with torch._C._DisableTorchDispatch(), torch._C.DisableTorchFunction():
                 result = func(*args, **self._values.real_keywords(kwargs))
-            self._outputs = _tensors(result)
+                given = {id(it) for it in _tensors(args)}
+                # A copy to another device is one, though the real tensor stays where it is.
+                self._outputs = [it.clone() if id(it) in given else it for it in _tensors(result)]
         return self._outputs
+
+
+def _kept(value: Any) -> Any:  # noqa: ANN401 - an argument of torch
+    return type(value)(_kept(it) for it in value) if type(value) in (list, tuple) else value
 
 
 def _on_cpu(value: object) -> object:

@@ -206,12 +206,17 @@ class _Meta:
         call: Arguments,
         tensors: list[torch.Tensor],
     ) -> object:
+        import torch
+
         args, kwargs = call
         if not tensors and operator.makes_tensor and device_type(kwargs) in (None, "cpu"):
             return make_constant(func, args, kwargs)
         if tensors and not any(it.is_meta for it in tensors) and self._is_small(tensors):
             on_meta = self._on_meta(call, has_tensors=True)
-            return run_for_real(func, call, on_meta)
+            result = run_for_real(func, call, on_meta)
+            if operator.name == "_to_copy" and isinstance(result, torch.Tensor) and result.is_meta:
+                self._values.remember(result, func(*args, **{**kwargs, "device": "cpu"}))
+            return result
         if operator.name in SHAPED_BY_VALUES or _has_mask_index(operator, args):
             return self._run_on_values(operator, func, call, tensors)
         if operator.name == "_to_copy" and device_type(kwargs) == "cpu":

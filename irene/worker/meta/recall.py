@@ -16,7 +16,8 @@ from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from irene.worker.meta.memo import MEMO, Entry, Fresh, Key, Memo, Plain, Plan, Same, Several, View
-from irene.worker.meta.tensors import has_storage
+from irene.worker.meta.patches import PURE_MODULES, calls_originals, note_originals
+from irene.worker.meta.tensors import has_storage, tensors_in
 from irene.worker.meta.weights import Weights
 from irene.worker.values import KnownValues
 
@@ -73,7 +74,10 @@ class Recall:
     def __init__(
         self, values: KnownValues, weights: Weights, taker: Taker, memo: Memo = MEMO
     ) -> None:
+        import torch
+
         memo.make_room()
+        note_originals()
         self._values = values
         self._weights = weights
         self._taker = taker
@@ -83,12 +87,15 @@ class Recall:
         self._shadowed: dict[int, torch.Tensor] = {}
         self._torch = _Torch()
         self._direct = _direct()
+        self._from_data = frozenset([torch.tensor, torch.as_tensor, torch.asarray])
         self._types = _types()
 
     def function(self, func: Function, args: Arguments, kwargs: Keywords) -> object:
         """A call of a torch function by Python code."""
         if func in self._direct:
             return func(*args, **kwargs)
+        if func in self._from_data:
+            return self._constant(func, args, kwargs)
         tensors: list[torch.Tensor] = []
         key = self._key_of(func, tensors, args, kwargs)
         entry = None if key is None else self._memo.entries.get(key, False)
@@ -102,6 +109,16 @@ class Recall:
         if recording.is_lasting and _metadata(tensors) == before:
             made = self._entry(func.__name__, result, tensors, tuple(recording.notes))
         self._memo.put(key, made)
+        return result
+
+    def _constant(self, func: Function, args: Arguments, kwargs: Keywords) -> object:
+        """A tensor made from Python's numbers; on meta its values are known."""
+        result = func(*args, **kwargs)
+        if not (isinstance(result, self._torch.tensor) and result.is_meta):
+            return result
+        if args and not tensors_in(args[:1], {}):
+            with self._torch.without_dispatch(), self._torch.without_function():
+                self._values.remember(result, func(args[0], dtype=result.dtype, device="cpu"))
         return result
 
     def operation(
@@ -182,11 +199,20 @@ class Recall:
             for argument in args:
                 if isinstance(argument, self._torch.tensor):
                     unmark(argument)  # `x.data = y` is such a function
+            if getattr(func, "__name__", "") == "__set__" and len(args) == 2:
+                self._values.exchange(*args)
+            return None
+        if type(func) is FunctionType and not calls_originals(func):
             return None
         state = self._torch
         if not state.is_inference() or state.functorch() is not None or state.n_modes() > 1:
             return None
-        parts = [func, state.default_dtype(), state.is_autocast() and _autocast()]
+        parts = [
+            func,
+            state.default_dtype(),
+            state.is_autocast() and _autocast(),
+            state.is_deterministic(),
+        ]
         return self._key(parts, tensors, args, kwargs)
 
     def _key(
@@ -281,7 +307,7 @@ class Recall:
     def _entry(
         self, name: str, result: object, tensors: list[torch.Tensor], notes: tuple[object, ...]
     ) -> Entry | None:
-        if name in _BY_OFFSET:
+        if name.partition(".")[0] in _BY_OFFSET:
             return None
         if not notes and name.endswith("_") and not name.endswith("__"):
             return None  # it changes more than contents: `requires_grad_`, `t_`
@@ -355,7 +381,9 @@ class _Torch:
         self.functorch = torch._C._functorch.peek_interpreter_stack
         self.n_modes = torch._C._len_torch_dispatch_stack  # more than ours: the user's
         self.default_dtype = torch.get_default_dtype
+        self.is_deterministic = torch.are_deterministic_algorithms_enabled
         self.without_dispatch = torch._C._DisableTorchDispatch
+        self.without_function = torch._C.DisableTorchFunction
         self.empty = torch.empty_strided
         self.view = torch.as_strided
         self.tensor = torch.Tensor
@@ -496,16 +524,12 @@ def _is_torchs(func: Function) -> bool:
     if isinstance(func, torch._ops.OpOverloadPacket):
         return str(func._qualified_op_name).startswith("aten::")
     if isinstance(func, FunctionType):
-        return func.__module__ in _PURE_MODULES
+        return func.__module__ in PURE_MODULES
     if name == "__get__":
         return isinstance(getattr(func, "__self__", None), _GETSET)
     return isinstance(func, (BuiltinFunctionType, _METHOD, _SLOT))
 
 
-_PURE_MODULES = frozenset(
-    ["torch", "torch.functional", "torch.nn.functional", "torch._tensor", "torch.special",
-     "torch.fft", "torch.linalg"]
-)  # fmt: skip
 _GETSET = (type(FunctionType.__code__), type(property()))
 _METHOD = type(str.join)
 _SLOT = type(object.__repr__)

@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.nn.modules import module as module_hooks
 from torch.nn.utils import parametrizations, parametrize
 
+from traps.identity import LAYOUT
 from traps.table import Weighted, rows, sequences, small_or_large, trap
 
 
@@ -376,3 +377,22 @@ class OwnCall(Weighted):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         return [self.fc(x), self.layer(x), self.layer.forward(x)]
+
+
+@trap(sequences, aside=LAYOUT)
+class PatchedInside(nn.Module):
+    """A function is exchanged that another function of torch calls by its name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        found = [self.attention(x, x, x, need_weights=False)[0]]
+        original = functional.scaled_dot_product_attention
+        functional.scaled_dot_product_attention = lambda q, k, v, *_, **__: torch.tanh(q + k) * v
+        try:
+            found.append(self.attention(x, x, x, need_weights=False)[0])
+        finally:
+            functional.scaled_dot_product_attention = original
+        return [*found, self.attention(x, x, x, need_weights=False)[0]]

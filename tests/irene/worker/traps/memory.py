@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -364,3 +366,32 @@ class ToTheHost(Weighted):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         return [x.cpu() * 2, self.weight.to("cpu") @ x.T, x.to("cpu", torch.float64) * 2]
+
+
+@trap(sequences)
+class StridedByOffset(nn.Module):
+    """An offset counts from the beginning of the memory, whichever view it is given to."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        found = []
+        for strided in (torch.as_strided, torch.ops.aten.as_strided.default, Tensor.as_strided):
+            first, again = (strided(it, (4,), (1,), 8) for it in (x[0, 0], x[0, 2]))
+            found += [first * again, first * first, first * strided(x[0, 1], (4,), (1,), 12)]
+        return found
+
+
+@trap(aside={"clone": "a real memory is copied as bytes", "fill_": "the same"})
+class CopiesOfCopies(nn.Module):
+    """Tensors are copied with all that is noted on them, and the originals go."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        found = []
+        for i in range(6):
+            original = x * i
+            copied = copy.deepcopy(original)
+            found.append(original * copied)
+            del original
+            again = copy.copy(copied)
+            found += [copied * again, again * copy.deepcopy(again)]
+            x = again + 1
+        return found

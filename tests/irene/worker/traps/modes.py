@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
@@ -448,3 +449,16 @@ class Recurrent(nn.Module):
             self.gated(x)[1],
             self.gated(x.transpose(0, 1))[0],
         ]
+
+
+@trap(lambda batch: (torch.ones(batch, 2, 6, 4),))
+class KernelsOfAttention(nn.Module):
+    """A context says which kernels attention may take."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        attend = functional.scaled_dot_product_attention
+        found = [attend(x, x, x)]
+        for backend in (SDPBackend.MATH, SDPBackend.FLASH_ATTENTION):
+            with sdpa_kernel(backend):
+                found.append(attend(x, x, x))
+        return [*found, attend(x, x, x), attend(x, x, x, is_causal=True)]

@@ -134,9 +134,9 @@ class GrowsAList(Weighted):
         return torch.stack(past)
 
 
-@trap(has_memory=True)
+@trap()
 class RemembersItsCalls(Weighted):
-    """A list of the object grows from forward to forward; a trace cannot take it back."""
+    """A list of the object grows from forward to forward; a trace takes back what it added."""
 
     def __init__(self) -> None:
         super().__init__()

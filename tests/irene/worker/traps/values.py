@@ -6,6 +6,7 @@ import math
 import random
 from typing import NamedTuple
 
+import numpy
 import torch
 from torch import Tensor, nn
 
@@ -499,3 +500,122 @@ class Spacings(nn.Module):
         return [x[:, : int(it.max()) + 1].sum(1) for it in constants] + [
             x[:, it] for it in constants
         ]
+
+
+@trap(sequences)
+class SizesAsTensors(nn.Module):
+    """Sizes, starts and steps are given as tensors without dimensions."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        found = []
+        for n in (torch.tensor(1), torch.tensor(2), torch.tensor(3), torch.tensor(2)):
+            found += [
+                x.reshape(n * x.shape[0], -1) * 2,
+                x.narrow(1, n, 2) * 2,
+                x[:, :n] * 2,
+                x.repeat(n, 1, 1) * 2,
+                x[:1].expand(n, -1, -1) * 2,
+                torch.zeros(n, 8) + x[0, 0],
+                torch.arange(n) * 2,
+                x.roll(int(n), 1),
+                *(it * 2 for it in torch.tensor_split(x, torch.stack([n, n + 2]), 1)),
+                *(it * 2 for it in torch.tensor_split(x, n, 1)),
+                x.repeat_interleave(n, 0) * 2,
+                sum((x[:, i] for i in range(n)), torch.zeros(())),
+            ]
+        return found
+
+
+@trap(aside={"_to_copy": "a constant is copied to a device"})
+class ChangedBehindTorch(nn.Module):
+    """NumPy writes to the memory of a constant, after something was computed from it."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        found = []
+        for _ in range(2):
+            array = numpy.array([1, 2])
+            widths = torch.from_numpy(array).to(x.device) + 1
+            array += 5
+            found.append(x @ torch.ones(8, int(widths.sum())))
+        return found
+
+
+@trap()
+class ExchangedBehindTorch(nn.Module):
+    """A constant gets other data, after something was computed from it."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        found = []
+        for _ in range(2):
+            constant = torch.arange(4, device=x.device)
+            doubled, total = constant * 2, constant.sum()
+            constant.data = torch.ones(4, dtype=torch.long, device=x.device)
+            found.append(x @ torch.ones(8, int(doubled.sum())))
+            found.append(x @ torch.ones(8, int(total)))
+            found.append(x @ torch.ones(8, int(constant.sum())))
+        return found
+
+
+@trap()
+class ListsBehindTorch(nn.Module):
+    """A list of sizes changes, after something was computed with it."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        found = []
+        for _ in range(2):
+            constant = torch.arange(6, device=x.device).view(2, 3)
+            dims, sizes = [0], [3, 2]
+            total = torch.sum(input=constant, dim=dims)
+            turned = torch.reshape(input=constant, shape=sizes)
+            dims[0], sizes[:] = 1, [6, 1]
+            found += [x @ torch.ones(8, len(total)), x @ torch.ones(8, int(total[-1]) + 1)]
+            found += [x @ torch.ones(8, int(turned[-1, -1]))]
+        return found
+
+
+@trap()
+class WrittenAfterwards(nn.Module):
+    """A constant is written to, after something was computed from it and before it is asked."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        found = []
+        for device in (x.device, "cpu"):
+            for _ in range(2):
+                constant = torch.arange(4, device=device)
+                view, doubled = constant[1:], constant * 2
+                constant += 1
+                constant[-1:].mul_(2)
+                found.append(x @ torch.ones(8, int(doubled.sum())))
+                found.append(x @ torch.ones(8, int(view.sum())))
+                found.append(x @ torch.ones(8, int(constant.sum())))
+        return found
+
+
+@trap()
+class NumbersOnTheDevice(nn.Module):
+    """Numbers become tensors on the device, and are asked for again."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        found = []
+        for n in (2, 3, 2):
+            made = [
+                torch.tensor([n, 1], device=x.device),
+                torch.as_tensor([n, 2], device=x.device),
+                torch.asarray([n, 3], device=x.device),
+                torch.tensor(n, device=x.device, dtype=torch.float32),
+                torch.tensor(numpy.array([n, 4]), device=x.device),
+                torch.full((2,), n, device=x.device),
+            ]
+            found += [x @ torch.ones(8, int(it.sum())) for it in made]
+        return found
+
+
+@trap(
+    wrong="an index that is a list is made on the device by C++, which shows its values to nobody"
+)
+class ListsAsIndices(nn.Module):
+    """A list of places in a constant."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        constant = torch.arange(6, device=x.device)
+        return x @ torch.ones(8, int(constant[[1, 2]].sum()))
