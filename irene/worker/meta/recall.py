@@ -84,6 +84,7 @@ class Recall:
         self._memo = memo
         self._session = object()
         self._recording: _Recording | None = None
+        self._is_inside = False  # an operation that runs
         self._shadowed: dict[int, torch.Tensor] = {}
         self._torch = _Torch()
         self._direct = _direct()
@@ -92,7 +93,7 @@ class Recall:
 
     def function(self, func: Function, args: Arguments, kwargs: Keywords) -> object:
         """A call of a torch function by Python code."""
-        if func in self._direct:
+        if self._is_inside or func in self._direct:
             return func(*args, **kwargs)
         if func in self._from_data:
             return self._constant(func, args, kwargs)
@@ -133,11 +134,11 @@ class Recall:
         key = self._key([func, self._torch.default_dtype()], tensors, args, kwargs)
         entry = None if key is None else self._memo.entries.get(key, False)
         if key is None or entry is None:
-            return self._ran(run()).result
+            return self._ran(run).result
         if entry is not False:
             return self._again(entry, func, args, kwargs, tensors)  # type: ignore[arg-type] # True is none
         before = _metadata(tensors)
-        ran = self._ran(run())
+        ran = self._ran(run)
         made = None
         if not ran.depends_on_values and _metadata(tensors) == before:
             notes = () if ran.note is None else (ran.note,)
@@ -159,7 +160,13 @@ class Recall:
         self._shadowed[id(tensor)] = tensor
         unmark(tensor)
 
-    def _ran(self, ran: Ran) -> Ran:
+    def _ran(self, run: Callable[[], Ran]) -> Ran:
+        """Run an operation; functions that its rule for meta calls in Python issue nothing."""
+        outer, self._is_inside = self._is_inside, True
+        try:
+            ran = run()
+        finally:
+            self._is_inside = outer
         if ran.depends_on_values:
             self.spoil()
         if ran.note is not None:

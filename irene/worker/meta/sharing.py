@@ -16,7 +16,19 @@ from irene.worker.meta.memo import MEMO, Memo
 _MOST_ENTRIES = 1 << 12
 _ALLOWED = ("torch", "irene.worker", "irene.tree")
 _BUILTINS = frozenset(
-    {"getattr", "type", "slice", "complex", "list", "tuple", "int", "float", "bool", "str"}
+    {
+        "getattr",
+        "type",
+        "slice",
+        "Ellipsis",
+        "complex",
+        "list",
+        "tuple",
+        "int",
+        "float",
+        "bool",
+        "str",
+    }
 )
 
 
@@ -66,6 +78,9 @@ class _Pickler(pickle.Pickler):
             return ("overload", *obj._schema.name.split("::"), obj._overloadname)
         if isinstance(obj, torch._ops.OpOverloadPacket):
             return ("packet", *obj._qualified_op_name.split("::"))
+        if isinstance(obj, (torch.dtype, torch.layout, torch.memory_format)):
+            # By itself it would name whichever module imports torch.
+            return ("torch", str(obj).removeprefix("torch."))
         if isinstance(obj, MethodWrapperType):
             return ("attribute", obj.__self__.__name__)  # type: ignore[attr-defined] # a descriptor
         return None
@@ -76,6 +91,8 @@ class _Unpickler(pickle.Unpickler):
         import torch
 
         kind, *names = pid
+        if kind == "torch":
+            return getattr(torch, names[0])
         if kind == "attribute":
             return getattr(torch.Tensor, names[0]).__get__
         namespace, name = names[0], names[1].partition(".")[0]

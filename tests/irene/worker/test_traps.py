@@ -21,8 +21,9 @@ from traps.cold import begin_anew, outcome_of
 from traps.oracle import differences, really_run, traced_operations
 
 from irene.tree import check_sums, trace_from_json, trace_to_json
+from irene.worker.meta import MEMO, sharing
 from irene.worker.refusals import Refused
-from irene.worker.tracing import trace_module
+from irene.worker.tracing import forget, trace_module
 
 BATCHES = (2, 1)
 ROOT = Path(__file__).parents[3]
@@ -52,13 +53,20 @@ def cold() -> Outcomes:
 def warm() -> Outcomes:
     """All traps traced four times in this process, each time in another order.
 
-    Twice a trap's model is a new one, the third and fourth time it is that of the second.
+    Twice a trap's model is a new one, then it is that of the second time. Before the fourth
+    time everything is forgotten but what a child would hand to its parent.
     """
+    forget()
     order = [(name, batch) for name in TRAPS for batch in BATCHES]
     models: dict[tuple[str, int], nn.Module] = {}
     found: Outcomes = defaultdict(list)
     shuffle = random.Random(4).shuffle
     for turn in range(4):
+        if turn == 3:
+            handed_on = sharing.encoded((0, 0))
+            forget()
+            sharing.learn(handed_on)
+            assert MEMO.entries
         for name, batch in order:
             trap = TRAPS[name]
             if turn < 2 or trap.has_memory:
