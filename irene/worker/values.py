@@ -7,6 +7,7 @@ at once, or later, when somebody asks.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -35,10 +36,23 @@ class KnownValues:
     def remember(self, tensor: torch.Tensor, real: torch.Tensor) -> None:
         """`tensor` has the values of `real`; nothing is kept of a large one."""
         n_elements = real.numel()
-        if n_elements > LARGEST_REAL or self._n_elements + n_elements > _MOST_ELEMENTS_IN_ALL:
+        if n_elements > LARGEST_REAL:
             return
+        if self._n_elements + n_elements > _MOST_ELEMENTS_IN_ALL:
+            self._drop_unreachable()
+            if self._n_elements + n_elements > _MOST_ELEMENTS_IN_ALL:
+                return
         self._n_elements += n_elements
         self._real[id(tensor)] = (tensor, real)
+
+    def _drop_unreachable(self) -> None:
+        """Forget the tensors that nobody but us holds: nobody can ask for them."""
+        only_ours = 2  # the entry, and the question itself
+        alive = {
+            key: entry for key, entry in self._real.items() if sys.getrefcount(entry[0]) > only_ours
+        }
+        self._real = alive
+        self._n_elements = sum(real.numel() for _, real in alive.values())
 
     def remember_later(
         self,

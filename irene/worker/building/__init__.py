@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from irene.worker.building.building import BuiltModel, build
+from irene.worker.building.building import BuiltModel, build, with_mended_inputs
 
-__all__ = ["BuiltModel", "build"]
+__all__ = ["BuiltModel", "build", "with_mended_inputs"]

@@ -7,12 +7,12 @@ import importlib.util
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from irene.tree import Assumption, Location, TensorSpec
+from irene.worker.building.architectures import architecture_of
 from irene.worker.building.arguments import (
     Arguments,
     config_from_folder,
@@ -21,11 +21,11 @@ from irene.worker.building.arguments import (
 )
 from irene.worker.building.construction import Constructed, construct
 from irene.worker.frames import UserCode
-from irene.worker.inputs import Inputs, find_inputs
+from irene.worker.inputs import Inputs, find_inputs, mend_inputs
 from irene.worker.loading import load, module_class, users_imports
 from irene.worker.meta import stay_on_meta
 from irene.worker.protocol import BuildSpec
-from irene.worker.refusals import Refused, describe, refuse
+from irene.worker.refusals import refuse
 from irene.worker.values import KnownValues
 
 if TYPE_CHECKING:
@@ -76,7 +76,21 @@ def build(spec: BuildSpec, *, on_meta: bool) -> BuiltModel:
         made = construct(lambda: call.make(attention), spec.dtype, user_code, on_meta=on_meta)
         planned = find_inputs(made.model, spec)
         _initialise_lazy_layers(made, planned, on_meta=on_meta)
+        if not on_meta:  # a run for real costs more than to try the inputs first
+            planned = mend_inputs(made.model, spec, planned, made.values) or planned
         return _built(made, call.text, planned, user_code, (*assumptions, *attention.assumptions))
+
+
+def with_mended_inputs(built: BuiltModel, spec: BuildSpec, error: Exception) -> BuiltModel | None:
+    """The same model with inputs that run, where those of `built` raised `error`.
+
+    None where there are none to be found.
+    """
+    inputs = mend_inputs(built.model, spec, built.planned, built.values, error)
+    if inputs is None:
+        return None
+    others = tuple(it for it in built.assumptions if it not in built.planned.assumptions)
+    return replace(built, planned=inputs, assumptions=(*others, *inputs.assumptions))
 
 
 def _require_torch() -> None:
@@ -192,35 +206,20 @@ def _call_of_folder(spec: BuildSpec) -> _ConstructorCall:
             advice="Install transformers there, or select the interpreter that has it.",
         ) from err
     config = config_from_folder(folder, None)
-    cls = _architecture(folder, transformers)
-    name = "AutoModel.from_config" if cls is None else cls.__name__
-    construct_from = transformers.AutoModel.from_config if cls is None else cls
+    named = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    cls = architecture_of(config, named.get("architectures") or (), transformers)
+    if cls is None:
+        raise refuse(
+            "arguments",
+            f"Transformers has no model class for the {type(config).__name__} of "
+            f"{folder}/config.json.",
+            advice="Name an architecture in its `architectures`.",
+        )
 
     def make(attention: _Attention) -> torch.nn.Module:
         attention.choose(config)
-        try:
-            model: torch.nn.Module = construct_from(config)  # type: ignore[no-untyped-call] # of transformers
-        except ValueError as err:
-            if cls is not None:
-                raise
-            raise _unknown_config(folder, err) from err
+        model: torch.nn.Module = cls(config)
         return model
 
-    return _ConstructorCall(make, f"{name}({type(config).__name__}.from_pretrained({folder!r}))")
-
-
-def _architecture(folder: str, transformers: ModuleType) -> type | None:
-    named = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-    for name in named.get("architectures") or ():
-        cls = getattr(transformers, name, None)
-        if cls is not None:
-            return cls  # type: ignore[no-any-return] # a class by name
-    return None
-
-
-def _unknown_config(folder: str, error: Exception) -> Refused:
-    return refuse(
-        "arguments",
-        f"Transformers builds no model from {folder}/config.json: {describe(error)}",
-        advice="Name an architecture in its `architectures`.",
-    )
+    text = f"{cls.__name__}({type(config).__name__}.from_pretrained({folder!r}))"
+    return _ConstructorCall(make, text)

@@ -54,6 +54,9 @@ def construct(
 def _on_meta() -> contextlib.AbstractContextManager[object]:
     """As `torch.device("meta")`, but sequences of numbers stay real: constructors read them.
 
+    `torch.tensor([])` has none: Transformers asks it for the device, and initialises nothing on
+    meta.
+
     `[x.item() for x in torch.linspace(0, rate, depth)]`, `torch.arange(n).tolist()`.
     """
     import torch
@@ -73,7 +76,7 @@ def _on_meta() -> contextlib.AbstractContextManager[object]:
             args: tuple[object, ...] = (),
             kwargs: dict[str, object] | None = None,
         ) -> object:
-            if func in real:
+            if func in real and args[:1] != ([],):
                 return func(*args, **(kwargs or {}))
             if func is empty and (not kwargs or kwargs.get("device") is None):
                 with torch._C._DisableTorchDispatch():  # nothing to see there

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from irene.worker.inputs.plans import Inputs, Placeholder
-from irene.worker.inputs.search import find_inputs
+from irene.worker.inputs.search import find_inputs, mend_inputs
 
-__all__ = ["Inputs", "Placeholder", "find_inputs"]
+__all__ = ["Inputs", "Placeholder", "find_inputs", "mend_inputs"]

@@ -17,13 +17,13 @@ from irene.worker.values import KnownValues
 if TYPE_CHECKING:
     import torch
 
-    from irene.worker.inputs.conventions import Conventions
+    from irene.worker.inputs.context import Context
 
 _IMAGE_SIZES = (224, 32, 28, 64, 96, 128, 256, 299, 384, 512)
 
 
 def from_first_layer(
-    model: torch.nn.Module, parameter: inspect.Parameter, conventions: Conventions
+    model: torch.nn.Module, parameter: inspect.Parameter, context: Context
 ) -> Inputs | None:
     """Inputs for the only required parameter; None where it reaches no known layer.
 
@@ -31,7 +31,7 @@ def from_first_layer(
     """
     likeliest = None
     with left_as_it_was(model):
-        for placeholder, layer in _guesses(model, parameter, conventions):
+        for placeholder, layer in _guesses(model, parameter, context):
             inputs = _as_inputs(parameter, placeholder, layer)
             if _runs(model, inputs):
                 return inputs
@@ -58,22 +58,22 @@ def _runs(model: torch.nn.Module, inputs: Inputs) -> bool:
 
 
 def _guesses(
-    model: torch.nn.Module, parameter: inspect.Parameter, conventions: Conventions
+    model: torch.nn.Module, parameter: inspect.Parameter, context: Context
 ) -> Iterator[tuple[Placeholder, str]]:
-    for layer in _first_layers(model, parameter, conventions):
-        for placeholder in _accepted_by(layer, conventions):
+    for layer in _first_layers(model, parameter, context):
+        for placeholder in _accepted_by(layer, context):
             yield placeholder, _written(layer)
 
 
 def _first_layers(
-    model: torch.nn.Module, parameter: inspect.Parameter, conventions: Conventions
+    model: torch.nn.Module, parameter: inspect.Parameter, context: Context
 ) -> Iterator[torch.nn.Module]:
     """The layer that is called first, found with inputs of two, three and four dimensions."""
     seen: list[torch.nn.Module] = []
     for n_dimensions in (3, 2, 4, 5):
-        shape = (conventions.batch, conventions.sequence, 1, 1, 1)[:n_dimensions]
-        probe = _as_inputs(parameter, Placeholder(conventions.dtype, shape), "unknown")
-        layer = _first_called(model, probe, conventions)
+        shape = (context.batch, context.sequence, 1, 1, 1)[:n_dimensions]
+        probe = _as_inputs(parameter, Placeholder(context.dtype, shape), "unknown")
+        layer = _first_called(model, probe, context)
         if layer is not None and layer not in seen:
             seen.append(layer)
             yield layer
@@ -88,12 +88,12 @@ class _Reached(BaseException):
 
 
 def _first_called(
-    model: torch.nn.Module, probe: Inputs, conventions: Conventions
+    model: torch.nn.Module, probe: Inputs, context: Context
 ) -> torch.nn.Module | None:
     from torch.nn.modules.module import register_module_forward_pre_hook
 
     def stop(module: torch.nn.Module, _args: object) -> None:
-        if next(_accepted_by(module, conventions), None) is not None:
+        if next(_accepted_by(module, context), None) is not None:
             raise _Reached(module)
 
     values = KnownValues()
@@ -111,12 +111,12 @@ def _first_called(
 
 
 def _accepted_by(  # noqa: C901 - one line per kind of layer
-    layer: torch.nn.Module, conventions: Conventions
+    layer: torch.nn.Module, context: Context
 ) -> Iterator[Placeholder]:
     """Inputs that the layer takes, the most likely first."""
     from torch import nn
 
-    batch, sequence, dtype = conventions.batch, conventions.sequence, conventions.dtype
+    batch, sequence, dtype = context.batch, context.sequence, context.dtype
     if isinstance(layer, nn.Embedding):
         yield Placeholder("int64", (batch, sequence))
     elif isinstance(layer, (nn.LSTM, nn.GRU, nn.RNN)):
@@ -127,9 +127,9 @@ def _accepted_by(  # noqa: C901 - one line per kind of layer
         first = (batch, sequence) if attention.batch_first else (sequence, batch)
         yield Placeholder(dtype, (*first, attention.embed_dim))
     elif isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
-        yield from _images(layer.in_channels, conventions)
+        yield from _images(layer.in_channels, context)
     elif isinstance(layer, (nn.BatchNorm2d, nn.InstanceNorm2d)):
-        yield from _images(layer.num_features, conventions)
+        yield from _images(layer.num_features, context)
     elif isinstance(layer, (nn.Conv1d, nn.ConvTranspose1d)):
         yield Placeholder(dtype, (batch, layer.in_channels, sequence))
     elif isinstance(layer, nn.Conv3d):
@@ -148,14 +148,12 @@ def _accepted_by(  # noqa: C901 - one line per kind of layer
         yield Placeholder(dtype, (batch, sequence, int(width)))
 
 
-def _images(n_channels: int, conventions: Conventions) -> Iterator[Placeholder]:
+def _images(n_channels: int, context: Context) -> Iterator[Placeholder]:
     """The size that the class names, else common ones: later layers tell which fits."""
-    declared = getattr(
-        conventions.model, "image_size", getattr(conventions.model, "img_size", None)
-    )
+    declared = getattr(context.model, "image_size", getattr(context.model, "img_size", None))
     sizes = (declared,) if isinstance(declared, int) else _IMAGE_SIZES
     for size in sizes:
-        yield Placeholder(conventions.dtype, (conventions.batch, n_channels, size, size))
+        yield Placeholder(context.dtype, (context.batch, n_channels, size, size))
 
 
 def _written(layer: torch.nn.Module) -> str:

@@ -13,15 +13,21 @@ if TYPE_CHECKING:
     import torch
 
 Content = Literal["random", "ones"]
+Values = tuple["float | Values", ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Placeholder:
-    """A tensor to be made: random normal, random ids, or ones for masks."""
+    """A tensor to be made: random normal, random ids, ones for masks, or of given values.
+
+    `values`, where there are any, are nested as the last dimensions are, and repeat over the
+    others: sizes of images, boxes of tokens.
+    """
 
     dtype: str
     shape: tuple[int, ...]
     content: Content = "random"
+    values: Values = ()
 
     def __str__(self) -> str:
         return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
@@ -53,6 +59,8 @@ class Inputs:
 
         def make(placeholder: Placeholder) -> torch.Tensor:
             dtype = getattr(torch, placeholder.dtype)
+            if placeholder.values and not dtype.is_floating_point:
+                return _given(placeholder)  # sizes and positions, which models read
             tensor = torch.empty(placeholder.shape, dtype=dtype, device="meta")
             if placeholder.content == "ones":
                 values.remember(tensor, torch.ones(placeholder.shape, dtype=dtype))
@@ -71,7 +79,9 @@ class Inputs:
 
         def make(placeholder: Placeholder) -> torch.Tensor:
             dtype = getattr(torch, placeholder.dtype)
-            if placeholder.content == "ones" or dtype is torch.bool:
+            if placeholder.values:
+                tensor = _given(placeholder)
+            elif placeholder.content == "ones" or dtype is torch.bool:
                 tensor = torch.ones(placeholder.shape, dtype=dtype)
             elif dtype.is_floating_point or dtype.is_complex:
                 tensor = torch.randn(placeholder.shape, generator=generator).to(dtype)
@@ -86,6 +96,14 @@ class Inputs:
     ) -> tuple[tuple[object, ...], dict[str, object]]:
         args = tuple(_fill(it, make) for it in self.args)
         return args, {name: _fill(it, make) for name, it in self.kwargs.items()}
+
+
+def _given(placeholder: Placeholder) -> torch.Tensor:
+    """The given values, repeated to the shape."""
+    import torch
+
+    values = torch.tensor(placeholder.values, dtype=getattr(torch, placeholder.dtype))
+    return values.broadcast_to(placeholder.shape).contiguous()
 
 
 def _fill(value: object, make: Callable[[Placeholder], torch.Tensor]) -> object:

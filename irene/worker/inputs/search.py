@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 
 from irene.tree import Assumption
 from irene.worker import advice
+from irene.worker.inputs import conventions
 from irene.worker.inputs.annotated import from_annotation
-from irene.worker.inputs.conventions import Conventions
+from irene.worker.inputs.context import Context
 from irene.worker.inputs.expressions import evaluate
 from irene.worker.inputs.first_layer import from_first_layer
+from irene.worker.inputs.mending import mended
 from irene.worker.inputs.plans import Inputs, Placeholder
 from irene.worker.protocol import BuildSpec
 from irene.worker.refusals import Refused, refuse
+from irene.worker.values import KnownValues
 
 if TYPE_CHECKING:
     import torch
@@ -29,29 +32,48 @@ def find_inputs(model: torch.nn.Module, spec: BuildSpec) -> Inputs:
     """
     parameters = _parameters(model)
     dtype = parameter_dtype(model)
-    conventions = Conventions(model, spec, dtype)
+    context = Context(model, spec, dtype, tuple(it.name for it in parameters))
     if spec.inputs:
         written = _cast(evaluate(spec), dtype, spec)
-        return _with_written(parameters, written, conventions)
+        return _with_written(parameters, written, context)
     required = [it for it in parameters if _is_required(it)]
     values: dict[str, object] = {}
     unknown: list[inspect.Parameter] = []
     for parameter in required:
-        value = conventions.value(parameter.name) or from_annotation(parameter, conventions)
+        value = _value(parameter, context)
         if value is None:
             unknown.append(parameter)
         else:
             values[parameter.name] = value
-    values |= conventions.optional([it.name for it in parameters if not _is_required(it)], values)
+    others = [it.name for it in parameters if not _is_required(it)]
+    values |= conventions.optional(context, others, values)
     if not unknown and values:
-        return _inputs(parameters, values, conventions.assumptions())
+        return _inputs(parameters, values, context.assumptions())
     if len(unknown) == 1 and len(required) == 1:
-        found = from_first_layer(model, unknown[0], conventions)
+        found = from_first_layer(model, unknown[0], context)
         if found is not None:
             return found
     if not unknown and not required:
         return _inputs(parameters, {}, ())
     raise _unknown(model, unknown)
+
+
+def mend_inputs(
+    model: torch.nn.Module,
+    spec: BuildSpec,
+    planned: Inputs,
+    values: KnownValues,
+    error: Exception | None = None,
+) -> Inputs | None:
+    """Inputs with which forward runs, where `planned`, which nobody wrote, does not.
+
+    `error` is what they raised, where they were tried already. None where there are none to
+    be found.
+    """
+    if spec.inputs:
+        return None
+    names = tuple(it.name for it in _parameters(model))
+    return mended(Context(model, spec, parameter_dtype(model), names), planned, values, error)
 
 
 def parameter_dtype(model: torch.nn.Module) -> str:
@@ -69,6 +91,14 @@ def _parameters(model: torch.nn.Module) -> list[inspect.Parameter]:
         return list(inspect.signature(model.forward).parameters.values())
     except (TypeError, ValueError):
         return []
+
+
+def _value(parameter: inspect.Parameter, context: Context) -> object | None:
+    return (
+        conventions.value(context, parameter.name)
+        or from_annotation(parameter, context)
+        or conventions.by_ending(context, parameter.name)
+    )
 
 
 def _is_required(parameter: inspect.Parameter) -> bool:
@@ -91,7 +121,7 @@ def _inputs(
 def _with_written(
     parameters: list[inspect.Parameter],
     written: tuple[dict[str, object], tuple[Assumption, ...]],
-    conventions: Conventions,
+    context: Context,
 ) -> Inputs:
     """What a person wrote; the rest of what is required, from conventions."""
     values, assumptions = written
@@ -110,11 +140,11 @@ def _with_written(
     given = set(named) | set(names[: len(positional)])
     for parameter in parameters:
         if _is_required(parameter) and parameter.name not in given:
-            value = conventions.value(parameter.name) or from_annotation(parameter, conventions)
+            value = _value(parameter, context)
             if value is None:
-                raise _missing(conventions.model, parameter.name, sorted(given))
+                raise _missing(context.model, parameter.name, sorted(given))
             named[parameter.name] = value
-    found = _inputs(parameters, named, (*assumptions, *conventions.assumptions()))
+    found = _inputs(parameters, named, (*assumptions, *context.assumptions()))
     return replace(
         found, args=(*positional, *found.args), names=tuple(names[: len(positional)]) or found.names
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
+from irene.worker.meta.bounds import ASSUMED, FULL_MASK, at_most
 from irene.worker.meta.conventions import convention_here
 from irene.worker.meta.dtypes import check_dtypes
 from irene.worker.meta.kernels import (
@@ -24,6 +25,7 @@ from irene.worker.meta.operators import (
     QUESTIONS,
     RANDOM,
     SHAPED_BY_VALUES,
+    UNWRITTEN,
     WHOLE,
     Operator,
     ValueQuestion,
@@ -214,8 +216,7 @@ class _Meta:
         if tensors and not any(it.is_meta for it in tensors) and self._is_small(tensors):
             on_meta = self._on_meta(call, has_tensors=True)
             result = run_for_real(func, call, on_meta)
-            if operator.name == "_to_copy" and isinstance(result, torch.Tensor) and result.is_meta:
-                self._values.remember(result, func(*args, **{**kwargs, "device": "cpu"}))
+            self._keep_moved(func, call, result)
             return result
         if operator.name in SHAPED_BY_VALUES or _has_mask_index(operator, args):
             return self._run_on_values(operator, func, call, tensors)
@@ -227,6 +228,14 @@ class _Meta:
         result = self._run_on_meta(operator, func, meta_call)
         self._keep_values(operator, func, (args, kwargs), tensors, result)
         return self._with_originals(result)
+
+    def _keep_moved(self, func: torch._ops.OpOverload, call: Arguments, result: object) -> None:
+        """What goes from the CPU to a device keeps its values."""
+        import torch
+
+        args, kwargs = call
+        if isinstance(result, torch.Tensor) and result.is_meta and kwargs.get("device") is not None:
+            self._values.remember(result, func(*args, **{**kwargs, "device": "cpu"}))
 
     def _is_small(self, tensors: list[torch.Tensor]) -> bool:
         return all(it.numel() <= LARGEST_REAL and self._values.of(it) is not None for it in tensors)
@@ -297,11 +306,22 @@ class _Meta:
         known = known or (operator.name in CONSTANTS_OF_SHAPE and not operator.is_mutable)
         made = tensors_in((result,), {})
         is_small = sum(it.numel() for it in made) <= LARGEST_REAL
-        if not known or not is_small or any(part in operator.name for part in RANDOM):
+        if operator.name in UNWRITTEN:  # what is written to it may be known
+            known = not any(it.is_floating_point() or it.is_complex() for it in made)
+        elif any(part in operator.name for part in RANDOM):
+            known = False
+        if not known or not is_small:
             for written in operator.written_among(args, kwargs):
                 self._values.forget(written)
             return
-        real_result = func(*self._values.real_arguments(args), **self._values.real_keywords(kwargs))
+        try:
+            real_result = func(
+                *self._values.real_arguments(args), **self._values.real_keywords(kwargs)
+            )
+        except (NotImplementedError, RuntimeError):  # not for this dtype on a CPU
+            for written in operator.written_among(args, kwargs):
+                self._values.forget(written)
+            return
         if operator.is_mutable:  # the values that are kept have changed with it
             return
         for meta, value in zip(made, tensors_in((real_result,), {}), strict=True):
@@ -327,7 +347,10 @@ class _Meta:
         if operator.name == "_pack_padded_sequence":
             return self._pack(func, args)
         if not is_known:
-            raise ValueQuestion(operator.name)
+            if operator.name not in ASSUMED:
+                raise ValueQuestion(operator.name)
+            self._assume(ASSUMED[operator.name])
+            return at_most(operator.name, tensors)
         value = func(*self._values.real_arguments(args), **self._values.real_keywords(kwargs))
         if not any(it.is_meta for it in tensors):
             return value
@@ -352,7 +375,8 @@ class _Meta:
             if isinstance(index, torch.Tensor) and index.dtype in (torch.bool, torch.uint8):
                 known = self._values.of(index)
                 if known is None:
-                    raise ValueQuestion("a mask as an index (x[mask])")
+                    self._assume(FULL_MASK)
+                    known = torch.ones(index.shape, dtype=torch.bool)
                 indices += list(known.nonzero(as_tuple=True))
             else:
                 indices.append(index)
@@ -365,10 +389,13 @@ class _Meta:
             convention = convention_here()
             if convention is None:
                 raise ValueQuestion(AS_WRITTEN.get(operator.name, operator.name))
-            if self._observer is not None:
-                self._observer.assumed(convention.assumption)
+            self._assume(convention.assumption)
             return convention.answer
         return func(*self._values.real_arguments(args))
+
+    def _assume(self, text: str) -> None:
+        if self._observer is not None:
+            self._observer.assumed(text)
 
 
 def _has_mask_index(operator: Operator, args: tuple[object, ...]) -> bool:

@@ -140,8 +140,11 @@ CONSTANTS_OF_SHAPE = frozenset(
 FILLING = frozenset({"uniform_", "normal_", "exponential_", "random_", "zero_", "fill_"})
 
 
+UNWRITTEN = frozenset(["empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided"])
+
+
 RANDOM = ("rand", "normal", "uniform", "bernoulli", "multinomial", "dropout", "exponential",
-           "empty", "poisson", "cauchy", "geometric")  # fmt: skip
+           "poisson", "cauchy", "geometric")  # fmt: skip
 
 
 @cache

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
+from irene.worker.meta.answers import Answers
 from irene.worker.meta.devices import accelerators_on_meta
 from irene.worker.meta.dispatch import Observer, stay_on_meta
 from irene.worker.meta.parts import Container, ModelParts
@@ -35,7 +36,7 @@ def run_on_meta(
     with (
         _stand_ins(parts, values, observer),
         _unmarked(parts, args, kwargs),
-        accelerators_on_meta(None if recall is None else recall.function),
+        accelerators_on_meta(Answers(values, observer, recall).function),
         _eagerly(),
         torch.inference_mode(),
         stay_on_meta(values, observer, recall),

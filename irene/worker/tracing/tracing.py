@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, cast
 
 from irene.tree import Assumption, Location, TensorSpec, Trace
-from irene.worker.building import BuiltModel, build
+from irene.worker.building import BuiltModel, build, with_mended_inputs
 from irene.worker.frames import UserCode
 from irene.worker.inputs.search import parameter_dtype
 from irene.worker.loading import users_imports
@@ -25,7 +25,7 @@ from irene.worker.meta import (
     to_meta,
 )
 from irene.worker.protocol import BuildSpec
-from irene.worker.refusals import refuse
+from irene.worker.refusals import Refused, refuse
 from irene.worker.tracing import notes, trees
 from irene.worker.tracing.failures import refusal_of
 from irene.worker.tracing.recorder import Recorder
@@ -42,7 +42,17 @@ def trace(spec: BuildSpec) -> Trace:
         Refused: anything that is wrong with the user's code, arguments or inputs.
     """
     with users_imports(spec):
-        return trace_built(build(spec, on_meta=True))
+        built = build(spec, on_meta=True)
+        try:
+            return trace_built(built)
+        except Refused as refused:
+            cause = refused.__cause__
+            mended = (
+                with_mended_inputs(built, spec, cause) if isinstance(cause, Exception) else None
+            )
+            if mended is None:
+                raise
+            return trace_built(mended)
 
 
 def trace_built(built: BuiltModel) -> Trace:

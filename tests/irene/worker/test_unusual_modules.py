@@ -329,13 +329,11 @@ def test_code_that_asks_for_cuda_needs_none() -> None:
     "question",
     [
         lambda s, x: x.sum().item(),
-        lambda s, x: x.nonzero(),
+        lambda s, x: torch.bincount(x),
         lambda s, x: x if x.sum() > 0 else -x,
-        lambda s, x: x[x > 0],
         lambda s, x: x.tolist(),
         lambda s, x: x.numpy(),
         lambda s, x: torch.equal(x, x + 1),
-        lambda s, x: torch.masked_select(x, x > 0),
     ],
 )
 def test_a_question_about_unknown_values_is_refused(question: Callable[..., Any]) -> None:
