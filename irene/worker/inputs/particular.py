@@ -206,6 +206,11 @@ def four_bytes_each(context: Context) -> object:
     return Placeholder("int64", (context.batch, n), values=(context.sequence // n,))
 
 
+def nothing(context: Context) -> object:
+    """Its attention takes no mask of numbers."""
+    del context
+
+
 def number_of_byte_patches(context: Context) -> object:
     """Each patch has four bytes."""
     return max(1, context.sequence // 4)
@@ -279,6 +284,8 @@ RULES: Mapping[tuple[str, str], ParticularRule] = {
     ("moshi_depth", "attention_mask"): codebook_mask,
     ("moshi_depth", "last_hidden_state"): step_state,
     ("blt", "patch_lengths"): four_bytes_each,
+    ("blt_local_encoder", "attention_mask"): nothing,
+    ("blt_local_decoder", "attention_mask"): nothing,
     ("blt_local_encoder", "patch_ids"): byte_patches,
     ("blt_local_encoder", "num_patches"): number_of_byte_patches,
     ("blt_local_decoder", "patch_embeds"): patch_states,

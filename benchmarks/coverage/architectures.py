@@ -4,8 +4,8 @@ Each architecture of `CONFIG_MAPPING` is written as a config.json and traced as
 `irene estimate --hf-config` would, in a process of its own. Its matrix FLOPs are compared
 with those that torch's FlopCounterMode counts on the same module and inputs.
 
-    python benchmarks/architecture_coverage.py           # all that results.jsonl lacks; then the table
-    python benchmarks/architecture_coverage.py bert vit  # these alone, printed, nothing is written
+    python benchmarks/coverage/architectures.py           # all that results.jsonl lacks; then the table
+    python benchmarks/coverage/architectures.py bert vit  # these alone, printed, nothing is written
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from irene.worker.protocol import BuildSpec
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LIMIT_S = 120.0
 BATCH, LENGTH = 2, 64
 TRACED, REFUSED, NOT_BUILT = "traced", "refused", "not built"
@@ -231,17 +231,21 @@ def _counted(spec: BuildSpec) -> tuple[int | None, str]:
     from irene.worker.building import build
     from irene.worker.inputs import mend_inputs
     from irene.worker.meta import accelerators_on_meta, stay_on_meta, to_meta
+    from irene.worker.meta.answers import Answers
 
     reason = ""
     for how in ("plain", "with values"):
         built = build(spec, on_meta=True)
         inputs = mend_inputs(built.model, spec, built.planned, built.values) or built.planned
-        with contextlib.suppress(Exception):
-            built.model.set_experts_implementation("batched_mm")
+        for module in built.model.modules():
+            config = getattr(module, "config", None)
+            if hasattr(config, "_experts_implementation_internal"):
+                config._experts_implementation_internal = "batched_mm"
         built.model.requires_grad_(False)  # the counter's hooks take no parameters as inputs
         args, kwargs = inputs.on_meta(built.values)
         counter = FlopCounterMode(display=False)
         mode = contextlib.nullcontext() if how == "plain" else stay_on_meta(built.values)
+        answers = None if how == "plain" else Answers(built.values, None, None).function
         if how == "plain":
             built.model.to("meta")
         else:
@@ -251,7 +255,7 @@ def _counted(spec: BuildSpec) -> tuple[int | None, str]:
                         if tensor is not None and not tensor.is_meta:
                             tensors[key] = to_meta(tensor, built.values)
         try:
-            with accelerators_on_meta(), torch.no_grad(), mode, counter:
+            with accelerators_on_meta(answers), torch.no_grad(), mode, counter:
                 built.model(*args, **kwargs)
         except Exception as err:  # noqa: BLE001 - the counter does not run on every model
             reason = _short(err)
@@ -317,7 +321,7 @@ def table(rows: list[Row]) -> str:
     different = [it for it in rows if it.is_wrong]
     parts = [
         "# Transformers architectures that are traced",
-        "Made by `python benchmarks/architecture_coverage.py`: each entry of `CONFIG_MAPPING` of "
+        "Made by `python benchmarks/coverage/architectures.py`: each entry of `CONFIG_MAPPING` of "
         f"Transformers {_version('transformers')} (torch {_version('torch')}) that builds from its "
         "default config, written as a config.json and traced as `irene estimate --hf-config` "
         f"does, batch {BATCH}, length {LENGTH}. Its class is the one that `AutoModel` has for the "
