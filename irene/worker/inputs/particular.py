@@ -206,7 +206,7 @@ def four_bytes_each(context: Context) -> object:
     return Placeholder("int64", (context.batch, n), values=(context.sequence // n,))
 
 
-def nothing(context: Context) -> object:
+def nothing(context: Context) -> None:
     """Its attention takes no mask of numbers."""
     del context
 

@@ -208,7 +208,6 @@ class _Meta:
         call: Arguments,
         tensors: list[torch.Tensor],
     ) -> object:
-        import torch
 
         args, kwargs = call
         if not tensors and operator.makes_tensor and device_type(kwargs) in (None, "cpu"):
