@@ -332,7 +332,7 @@ def table(rows: list[Row]) -> str:
         "inputs: on plain meta tensors, and where the model asks for values with those that the "
         "trace had. Grouped products of experts, of which the counter sees none, run there as "
         "batched ones.",
-        f"Of the {len(missing)} that are missing {len(contradictory)} raise the same error on "
+        f"Of the {len(missing)} that are missing at least {len(contradictory)} raise the same error on "
         "plain meta tensors with IrEne out of the way: what their default config says "
         "contradicts itself, or the class has no forward.",
         "## Missing",

@@ -163,7 +163,7 @@ def _switched(context: Context, attempt: _Try, error: str) -> Iterator[_Try]:
             yield _Try({**rest, instead: made}, (*attempt.texts, text), error)
     if context.batch > 1:
         alone = {name: _first_alone(it, context.batch) for name, it in kwargs.items()}
-        text = "a batch of one, as forward does not run with more"
+        text = "a batch of one, as more was not traced"
         yield _Try(alone, (*attempt.texts, text), error)
     if "position_ids" in names and "position_ids" not in kwargs and "input_ids" in kwargs:
         plain = conventions.value(context, "position_ids")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 
 from irene.worker.inputs import images
 from irene.worker.inputs.context import Context, ParticularRule
-from irene.worker.inputs.plans import Placeholder
+from irene.worker.inputs.plans import Placeholder, Session
 
 _MAP_SIDE = 32  # of feature maps, as a backbone of stride 32 makes them of 1024 x 1024 images
 
@@ -192,6 +193,43 @@ def mask_of_half_a_minute(context: Context) -> object:
     return Placeholder("int64", (context.batch, 3000), "ones")
 
 
+def tracking(context: Context) -> object:
+    """A session that tracks one object, of which the user clicked one point in the first frame."""
+    import torch
+
+    place = sys.modules[type(context.model).__module__]
+    name = next(it for it in vars(place) if it.endswith("InferenceSession"))
+    height, width = images.image_size(context)
+    device = next(context.model.parameters()).device
+
+    def make() -> object:
+        session = getattr(place, name)(
+            video_height=height,
+            video_width=width,
+            dtype=getattr(torch, context.dtype),
+            inference_device=device,
+            inference_state_device=device,
+            video_storage_device=device,
+        )
+        index = session.obj_id_to_idx(1)
+        point = {
+            "point_coords": torch.full((1, 1, 1, 2), 0.5),
+            "point_labels": torch.ones((1, 1, 1), dtype=torch.int32),
+        }
+        session.add_point_inputs(index, 0, point)
+        session.obj_with_new_inputs = [1]
+        return session
+
+    context.assume("one object, one point, one new frame")
+    return Session(name, make)
+
+
+def frame(context: Context) -> object:
+    """One frame: (1, channels, height, width)."""
+    height, width = images.image_size(context)
+    return Placeholder(context.dtype, (1, images.channels(context), height, width))
+
+
 def byte_patches(context: Context) -> object:
     """Each patch has four bytes: (batch, length)."""
     context.assume("patches of four bytes")
@@ -206,9 +244,10 @@ def four_bytes_each(context: Context) -> object:
     return Placeholder("int64", (context.batch, n), values=(context.sequence // n,))
 
 
-def nothing(context: Context) -> None:
+def nothing(context: Context) -> object:
     """Its attention takes no mask of numbers."""
     del context
+    return None
 
 
 def number_of_byte_patches(context: Context) -> object:
@@ -283,6 +322,12 @@ RULES: Mapping[tuple[str, str], ParticularRule] = {
     ("moshi_depth", "input_ids"): codebook_tokens,
     ("moshi_depth", "attention_mask"): codebook_mask,
     ("moshi_depth", "last_hidden_state"): step_state,
+    ("sam2_video", "inference_session"): tracking,
+    ("sam2_video", "frame"): frame,
+    ("sam3_tracker_video", "inference_session"): tracking,
+    ("sam3_tracker_video", "frame"): frame,
+    ("edgetam_video", "inference_session"): tracking,
+    ("edgetam_video", "frame"): frame,
     ("blt", "patch_lengths"): four_bytes_each,
     ("blt_local_encoder", "attention_mask"): nothing,
     ("blt_local_decoder", "attention_mask"): nothing,

@@ -34,6 +34,17 @@ class Placeholder:
 
 
 @dataclass(frozen=True, slots=True)
+class Session:
+    """An object of a library that forward changes: made anew for each run."""
+
+    name: str
+    make: Callable[[], object]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
 class Inputs:
     """Arguments of forward with placeholders for tensors, at any depth."""
 
@@ -109,6 +120,8 @@ def _given(placeholder: Placeholder) -> torch.Tensor:
 def _fill(value: object, make: Callable[[Placeholder], torch.Tensor]) -> object:
     if isinstance(value, Placeholder):
         return make(value)
+    if isinstance(value, Session):
+        return value.make()
     if isinstance(value, dict):
         return {name: _fill(it, make) for name, it in value.items()}
     if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
