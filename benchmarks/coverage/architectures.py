@@ -317,7 +317,7 @@ def table(rows: list[Row]) -> str:
     """docs/coverage.md."""
     rows = sorted(rows, key=lambda it: it.name.lower())
     missing = [it for it in rows if it.state == REFUSED]
-    contradictory = [it for it in missing if it.raises_alone]
+    alone = [it for it in missing if it.raises_alone]
     different = [it for it in rows if it.is_wrong]
     parts = [
         "# Transformers architectures that are traced",
@@ -332,9 +332,9 @@ def table(rows: list[Row]) -> str:
         "inputs: on plain meta tensors, and where the model asks for values with those that the "
         "trace had. Grouped products of experts, of which the counter sees none, run there as "
         "batched ones.",
-        f"Of the {len(missing)} that are missing at least {len(contradictory)} raise the same error on "
-        "plain meta tensors with IrEne out of the way: what their default config says "
-        "contradicts itself, or the class has no forward.",
+        f"Of the {len(missing)} that are missing {len(alone)} raise the same error for the "
+        "first inputs on plain meta tensors with IrEne out of the way: the class has no forward, "
+        "its default config contradicts itself, or it wants other inputs.",
         "## Missing",
         _grid(
             ("architecture", "reason", "raises alone"),
