@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from irene.worker.meta.memo import MEMO, Entry, Fresh, Key, Memo, Plain, Plan, Same, Several, View
 from irene.worker.meta.patches import PURE_MODULES, calls_originals, note_originals
-from irene.worker.meta.tensors import has_storage, tensors_in
+from irene.worker.meta.tensors import has_storage
 from irene.worker.meta.weights import Weights
 from irene.worker.values import KnownValues
 
@@ -74,7 +74,6 @@ class Recall:
     def __init__(
         self, values: KnownValues, weights: Weights, taker: Taker, memo: Memo = MEMO
     ) -> None:
-        import torch
 
         memo.make_room()
         note_originals()
@@ -88,15 +87,12 @@ class Recall:
         self._shadowed: dict[int, torch.Tensor] = {}
         self._torch = _Torch()
         self._direct = _direct()
-        self._from_data = frozenset([torch.tensor, torch.as_tensor, torch.asarray])
         self._types = _types()
 
     def function(self, func: Function, args: Arguments, kwargs: Keywords) -> object:
         """A call of a torch function by Python code."""
         if self._is_inside or func in self._direct:
             return func(*args, **kwargs)
-        if func in self._from_data:
-            return self._constant(func, args, kwargs)
         tensors: list[torch.Tensor] = []
         key = self._key_of(func, tensors, args, kwargs)
         entry = None if key is None else self._memo.entries.get(key, False)
@@ -110,16 +106,6 @@ class Recall:
         if recording.is_lasting and _metadata(tensors) == before:
             made = self._entry(func.__name__, result, tensors, tuple(recording.notes))
         self._memo.put(key, made)
-        return result
-
-    def _constant(self, func: Function, args: Arguments, kwargs: Keywords) -> object:
-        """A tensor made from Python's numbers; on meta its values are known."""
-        result = func(*args, **kwargs)
-        if not (isinstance(result, self._torch.tensor) and result.is_meta):
-            return result
-        if args and not tensors_in(args[:1], {}):
-            with self._torch.without_dispatch(), self._torch.without_function():
-                self._values.remember(result, func(args[0], dtype=result.dtype, device="cpu"))
         return result
 
     def operation(
