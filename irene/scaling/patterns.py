@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import chain, groupby, repeat
+from typing import Any
 
-from irene.tree import Assumption, Location, Node, TensorSpec, Trace, Unpriced, walk
+from irene.tree import Assumption, Location, Node, Operation, TensorSpec, Trace, Unpriced, walk
 
 Change = Callable[[int], int]
-Shapes = tuple[tuple[int, ...], ...]
 
 _JOINS = frozenset({"cat", "stack", "concat", "hstack", "vstack", "dstack", "column_stack"})
 """Operations on any number of tensors: a loop may join as many as it has steps."""
@@ -21,8 +21,8 @@ _INTEGER = re.compile(r"(?<![\w.])(?:0|[1-9]\d*)(?![\w.]*\w)")  # not those in n
 def sizes_of(trace: Trace) -> tuple[int, ...]:
     """The integers of a trace that may depend on batch and length, in a fixed order.
 
-    Shapes of the inputs; counts, FLOPs, bytes, shapes, kernels and steps of the operations; counts
-    of the modules, whose costs are the sums of their children's; integers in sentences.
+    Counts of all nodes; FLOPs, bytes and the integers of each operation (a module has the sums
+    of its children); the shapes of the inputs; integers in sentences.
     """
     sizes: list[int] = []
 
@@ -37,7 +37,7 @@ def sizes_of(trace: Trace) -> tuple[int, ...]:
 def pattern_of(trace: Trace) -> Trace:
     """The trace with every size 0: equal for two traces of the same operations.
 
-    Each shape has a number before it, how often it comes in a row where tensors are joined.
+    Where tensors are joined each shape stands once, before it how often it comes in a row.
     """
     return _packed(trace, lambda _: 0)
 
@@ -59,17 +59,17 @@ def filled(pattern: Trace, sizes: Iterable[int]) -> Trace:
 
 
 def dimensions_beside(pattern: Trace) -> dict[int, range]:
-    """By the index of an operation's FLOPs among the sizes: the indices of its shapes."""
+    """By the index of an operation's FLOPs among the sizes: the indices of its own integers."""
     beside: dict[int, range] = {}
     at = 0
     for node, _ in walk(pattern.root):
         if node.operation is None:
             at += 1
             continue
-        shapes = (*node.operation.input_shapes, *node.operation.output_shapes)
-        n_dimensions = sum(map(len, shapes))
-        beside[at + 1] = range(at + 3, at + 3 + n_dimensions)
-        at += 5 + n_dimensions
+        own = tuple(getattr(node.operation, it.name) for it in fields(node.operation))
+        end = at + 3 + _n_integers(own)
+        beside[at + 1] = range(at + 3, end)
+        at = end
     return beside
 
 
@@ -80,8 +80,7 @@ def _packed(trace: Trace, change: Change) -> Trace:
 
 def _packed_node(node: Node, change: Change) -> Node:
     count = change(node.count)
-    operation = node.operation
-    if operation is None:
+    if node.operation is None:
         children = tuple(_packed_node(it, change) for it in node.children)
         return replace(node, count=count, flops=0, n_bytes=0, children=children)
     return replace(
@@ -89,28 +88,13 @@ def _packed_node(node: Node, change: Change) -> Node:
         count=count,
         flops=change(node.flops),
         n_bytes=change(node.n_bytes),
-        operation=replace(
-            operation,
-            input_shapes=_runs(operation.input_shapes, change, joined=operation.name in _JOINS),
-            output_shapes=_runs(operation.output_shapes, change, joined=False),
-            n_kernels=change(operation.n_kernels),
-            n_steps=change(operation.n_steps),
-        ),
+        operation=_changed_operation(_with_runs(node.operation), change),
     )
-
-
-def _runs(shapes: Shapes, change: Change, *, joined: bool) -> Shapes:
-    if joined:
-        runs = [(sum(1 for _ in run), shape) for shape, run in groupby(shapes)]
-    else:  # equal ones are not in one role: an input and a weight may be alike at one size
-        runs = [(1, shape) for shape in shapes]
-    return tuple((change(n), *map(change, shape)) for n, shape in runs)
 
 
 def _filled_node(node: Node, left: Iterator[int]) -> Node:
     count = next(left)
-    operation = node.operation
-    if operation is None:
+    if node.operation is None:
         children = _merged([_filled_node(it, left) for it in node.children])
         return replace(
             node,
@@ -120,28 +104,46 @@ def _filled_node(node: Node, left: Iterator[int]) -> Node:
             children=children,
         )
     flops, n_bytes = next(left), next(left)
-    return replace(
-        node,
-        count=count,
-        flops=flops,
-        n_bytes=n_bytes,
-        operation=replace(
-            operation,
-            input_shapes=_repeated(operation.input_shapes, left),
-            output_shapes=_repeated(operation.output_shapes, left),
-            n_kernels=next(left),
-            n_steps=next(left),
-        ),
-    )
+    operation = _without_runs(_changed_operation(node.operation, lambda _: next(left)))
+    return replace(node, count=count, flops=flops, n_bytes=n_bytes, operation=operation)
 
 
-def _repeated(runs: Shapes, left: Iterator[int]) -> Shapes:
-    """The shapes of runs with these sizes."""
-    shapes = []
-    for run in runs:
-        n, *shape = (next(left) for _ in run)
-        shapes.append(repeat(tuple(shape), n))
-    return tuple(chain.from_iterable(shapes))
+def _changed_operation(operation: Operation, change: Change) -> Operation:
+    """With other integers in all of its fields: shapes, kernels."""
+    changed: dict[str, Any] = {
+        it.name: _changed(getattr(operation, it.name), change) for it in fields(operation)
+    }
+    return replace(operation, **changed)
+
+
+def _changed(value: object, change: Change) -> object:
+    if isinstance(value, tuple):
+        return tuple([_changed(it, change) for it in value])
+    return change(value) if type(value) is int else value
+
+
+def _n_integers(value: object) -> int:
+    if isinstance(value, tuple):
+        return sum(map(_n_integers, value))
+    return int(type(value) is int)
+
+
+def _with_runs(operation: Operation) -> Operation:
+    """The shapes that are joined by their runs: how often one comes in a row, then the shape.
+
+    Nowhere else: an input and a weight may be of one shape at one size, by chance.
+    """
+    if operation.name not in _JOINS:
+        return operation
+    runs = ((sum(1 for _ in run), *shape) for shape, run in groupby(operation.input_shapes))
+    return replace(operation, input_shapes=tuple(runs))
+
+
+def _without_runs(operation: Operation) -> Operation:
+    if operation.name not in _JOINS:
+        return operation
+    shapes = (repeat(tuple(shape), n) for n, *shape in operation.input_shapes)
+    return replace(operation, input_shapes=tuple(chain.from_iterable(shapes)))
 
 
 def _merged(children: list[Node]) -> tuple[Node, ...]:
