@@ -126,24 +126,23 @@ class _Fitting:
         return None if found is None else Law(found)
 
     def _deep(self, column: Column, dimensions: tuple[int, ...]) -> Law | None:
-        """A polynomial times the depth of one dimension, or of the product of two."""
+        """A polynomial times the depth of one dimension or of two."""
         for of in chain(combinations(dimensions, 1), combinations(dimensions, 2)):
-            leaves = [self._product(of, terms) for terms in self._terms]
+            sizes = [self._amounts(of, terms) for terms in self._terms]
             for depth in get_args(Depth):
-                shares = tuple(
-                    per_level(it, depth, n) for it, n in zip(column, leaves, strict=True)
-                )
+                pairs = list(zip(column, sizes, strict=True))
+                shares = tuple(per_level(it, depth, n) for it, n in pairs)
                 again = tuple(
-                    times_depth(it, depth, n) for it, n in zip(shares, leaves, strict=True)
+                    times_depth(it, depth, n) for it, n in zip(shares, sizes, strict=True)
                 )
                 found = self._polynomial(shares) if again == column else None
                 if found is not None:
                     return Law(found, depth, of)
         return None
 
-    def _product(self, of: tuple[int, ...], terms: Sequence[int]) -> int:
+    def _amounts(self, of: tuple[int, ...], terms: Sequence[int]) -> list[int]:
         amounts = (self._laws[i].polynomial.at(terms) for i in of)
-        return math.prod(it for it in amounts if it is not None)
+        return [it for it in amounts if it is not None]
 
     def _polynomial(self, column: Column) -> Polynomial | None:
         """Through the chosen points, if it has all other values too."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,9 +18,9 @@ Depth = Literal["levels", "log2"]
 class Law:
     """One size: a polynomial, for sorts and Fourier transforms times a logarithm.
 
-    With `depth` "levels" it is multiplied by ceil(log2 n), the levels of a sort, with "log2" by
-    log2 n and rounded, as for a fast Fourier transform (see `irene.worker.ops`). There n is the
-    product of the laws number `of`, dimensions of the same operation.
+    With `depth` "levels" it is multiplied by ceil(log2 n), the levels of a sort over the longest
+    of some dimensions, with "log2" by log2 n and rounded, as for a fast Fourier transform over
+    their product (both as in `irene.worker.ops`). The dimensions are the laws number `of`.
     """
 
     polynomial: Polynomial
@@ -46,21 +47,25 @@ class Laws:
         values = [
             amount
             if law.depth is None
-            else times_depth(amount, law.depth, math.prod(amounts[i] for i in law.of))
+            else times_depth(amount, law.depth, [amounts[i] for i in law.of])
             for law, amount in zip(self.laws, amounts, strict=True)
         ]
         return filled(self.pattern, (values[i] for i in self.law_of))
 
 
-def times_depth(amount: int, depth: Depth, n: int) -> int:
-    """`amount` at each level of a tree over n leaves."""
-    return amount * _levels(n) if depth == "levels" else round(amount * math.log2(max(2, n)))
+def times_depth(amount: int, depth: Depth, dimensions: Sequence[int]) -> int:
+    """An amount at each level of a sort or transform over these dimensions."""
+    if depth == "levels":
+        return amount * _levels(dimensions)
+    return round(amount * math.log2(max(2, math.prod(dimensions))))
 
 
-def per_level(total: int, depth: Depth, n: int) -> int:
+def per_level(total: int, depth: Depth, dimensions: Sequence[int]) -> int:
     """The inverse of `times_depth` where `total` is a value of it."""
-    return total // _levels(n) if depth == "levels" else round(total / math.log2(max(2, n)))
+    if depth == "levels":
+        return total // _levels(dimensions)
+    return round(total / math.log2(max(2, math.prod(dimensions))))
 
 
-def _levels(n: int) -> int:
-    return (max(2, n) - 1).bit_length()
+def _levels(dimensions: Sequence[int]) -> int:
+    return (max(2, *dimensions) - 1).bit_length()
