@@ -292,6 +292,10 @@ def _chunked(survey: _Survey, batches: range, lengths: range, chunk: int) -> Seq
     if isinstance(extent, Misfit):
         return []
     first, last = others[extent[0]], others[extent[1]]
+    borders = (first + -first % chunk, last - last % chunk)  # another width shows at one of them
+    beside = [it + side for it in borders for side in (-1, 1) if first <= it + side <= last]
+    if not all(survey.holds(laws, (batches[0], it)) for it in beside):
+        return []
     starts = (first + (remainder - first) % chunk for remainder in range(1, chunk))
     return [Piece(batches, range(it, last + 1, chunk), laws) for it in starts if it <= last]
 

@@ -145,7 +145,7 @@ def test_polynomials_are_known_everywhere(operations: list[Made], asked: Any) ->
 
 
 @given(st.lists(any_operation, min_size=1, max_size=3), st.lists(sizes, min_size=8, max_size=8))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=100)
 def test_no_value_is_wrong_in_silence(operations: list[Made], asked: Any) -> None:
     """Windows, ceilings, sorts, branches on the length, operations of batch 1, and all together."""
     tracer = model(*operations)
