@@ -19,7 +19,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Sizes that must be traced, and why no law covers them."""
+    """Sizes of which those in no piece must be traced, and why no law covers them."""
 
     batches: range
     lengths: range

@@ -2,10 +2,13 @@
 
 On meta tensors a large size costs what a small one costs. So laws are fitted and checked at the
 corners of what they claim and inside: they are used between sizes at which they were seen to
-hold, never beyond. Where a corner shows other costs (a window that is full, the most positions
-that a config allows), the last length at which they hold is found by bisection, and another
-piece begins after it. Where costs depend on the remainder of the length (padding to a multiple,
-pooling), each remainder is a piece.
+hold, never beyond. A law that changes once between two of these is noticed, and so are exceptions
+at powers of two and at multiples of small numbers; one at a single other length is not.
+
+Where a corner shows other costs (a window that is full, the most positions that a config allows),
+the last length at which they hold is found by bisection, and another piece begins after it. Where
+costs depend on the remainder of the length (padding to a multiple, pooling, chunks), the multiples
+and the remainders are pieces.
 """
 
 from __future__ import annotations
@@ -34,7 +37,10 @@ _FEW_REMAINDERS = 8  # each is a piece
 def scale(tracer: Tracer, batches: range, lengths: range) -> ScaledTrace:
     """The costs of one model at all these batches and lengths, from a few traces.
 
-    Batch 1 is a piece of its own, since models run other operations there.
+    Args:
+        tracer: Traces always the same model; a refused size is a gap.
+        batches: Not empty. Batch 1 has pieces of its own, since models run other operations there.
+        lengths: Not empty.
     """
     survey = _Survey(tracer)
     many = range(max(2, batches[0]), batches.stop)
@@ -282,8 +288,9 @@ def _periodic(
 def _chunked(survey: _Survey, batches: range, lengths: range, chunk: int) -> Sequence[Piece | Gap]:
     """The lengths that are no multiples of a chunk, a piece for each remainder, all of one law."""
     others = [it for it in lengths if it % chunk]
-    n = others[-1] // chunk
-    chosen = [(1, 5), (1, 2), (1, 3), (n // 2, 5), (n // 2, 2), (n - 1, 3), (n // 3, 4)]
+    low, high = others[0] // chunk + 1, others[-1] // chunk - 1
+    middle, check = (low + high) // 2, (2 * low + high) // 3
+    chosen = [(low, 5), (low, 2), (low, 3), (middle, 5), (middle, 2), (high, 3), (check, 4)]
     fitted = [i * chunk + chunk // part for i, part in chosen]
     laws = survey.fitted(_grid(batches, fitted), chunk)
     if isinstance(laws, Misfit):
