@@ -26,7 +26,7 @@ from irene.worker.protocol import Refusal
 Tracer = Callable[[int, int], Trace | Refusal]
 """Traces a model at a batch and a length."""
 
-_MOST_TRACES = 128
+_MOST_TRACES = 192
 _STARTS = (37, 97, 293)  # where fits begin: no common sizes of models, between common windows
 _SPREAD = (0, 5, 14, 21)  # from there three lengths to fit and one to check
 _FEW_LENGTHS = 64  # not worth a search for a period
