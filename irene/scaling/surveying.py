@@ -88,7 +88,7 @@ class _Survey:
             if isinstance(found, Misfit):
                 return found
             samples.append(found)
-        return fit(samples, _basis(chunk, many=len({batch for batch, _ in points}) > 1))
+        return fit(samples, _basis(points, chunk))
 
     def holds(self, laws: Laws, point: Point) -> bool:
         """Whether laws give what a trace at this point gives, to the last FLOP and byte."""
@@ -96,14 +96,19 @@ class _Survey:
         return isinstance(found, Sample) and laws.at(point) == found.trace
 
 
-def _basis(chunk: int, *, many: bool) -> Basis:
-    """To the second power of length and chunks together, and the first of the batch."""
+def _basis(points: Sequence[Point], chunk: int) -> Basis:
+    """To the second power of length and chunks together, and the first of the batch.
+
+    What is one and the same at all points is no variable.
+    """
+    batches, lengths = (set(it) for it in zip(*points, strict=True))
+    power = 2 if len(lengths) > 1 else 0
     return Basis(
         tuple(
             Term(batch, length, chunks)
-            for batch in range(1 + many)
-            for chunks in range(3 if chunk > 1 else 1)
-            for length in range(3 - chunks)
+            for batch in range(min(2, len(batches)))
+            for chunks in range(power + 1 if chunk > 1 else 1)
+            for length in range(power + 1 - chunks)
         ),
         chunk,
     )
@@ -114,6 +119,9 @@ def _covered(survey: _Survey, batches: range, lengths: range) -> Iterator[Piece 
     left = [lengths]
     while left:
         part = left.pop()
+        if 1 < len(part) < 4:  # too few for a law of the length
+            left += [part[i : i + 1] for i in range(len(part))]
+            continue
         found = _piece(survey, batches, part, _wide(part))
         if isinstance(found, Gap):
             period = _period(survey, batches[0], part)
@@ -150,8 +158,7 @@ def _wide(lengths: range) -> Iterator[Sequence[int]]:
     """
     last = len(lengths) - 1
     start = min(bisect_left(lengths, _STARTS[0]), last // 4)
-    if last - start >= 3:
-        yield start, last // 3, last, last // 8
+    yield (start, last // 3, last, last // 8) if last else (0, 0)
 
 
 def _near(lengths: range) -> Iterator[Sequence[int]]:
