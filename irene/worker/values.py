@@ -162,8 +162,8 @@ class _Late:
 
         if self._outputs is None:
             func, args, kwargs = self._call
-            args = tuple(_on_cpu(it) for it in self._values.real_arguments(args))
             with torch._C._DisableTorchDispatch(), torch._C.DisableTorchFunction():
+                args = tuple(_on_cpu(it) for it in self._values.real_arguments(args))
                 result = func(*args, **self._values.real_keywords(kwargs))
                 given = {id(it) for it in _tensors(args)}
                 # A copy to another device is one, though the real tensor stays where it is.

@@ -36,6 +36,7 @@ class View(NamedTuple):
     shape: tuple[int, ...]
     stride: tuple[int, ...]
     offset: int  # in elements, from the argument's
+    is_detached: bool  # from a parameter that learns
     known_as: int | None
     description: int
 

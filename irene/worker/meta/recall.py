@@ -343,11 +343,13 @@ class Recall:
             if is_weight:
                 self._weights.add(made, 0)
         elif type(plan) is View:
-            of, shape, stride, offset, known_as, description = plan
+            of, shape, stride, offset, is_detached, known_as, description = plan
             base = tensors[of]
             base_mark = self.mark(base)
             storage, offset = base_mark.storage, offset + base_mark.offset
             made = self._torch.view(base, shape, stride, offset)
+            if is_detached:
+                made = made.detach()
         elif type(plan) is Same:
             return tensors[plan.of]
         elif type(plan) is Plain:
@@ -427,7 +429,8 @@ class _Planning:
                 return None
             distance = int(offset - base.storage_offset())
             description = self._recall.mark(tensor).description
-            return View(of, shape, stride, distance, known_as, description)
+            is_detached = base.requires_grad and not tensor.requires_grad
+            return View(of, shape, stride, distance, is_detached, known_as, description)
         if storage in self._made or offset:
             return None  # outputs that share memory which no argument has
         self._made.append(storage)

@@ -241,6 +241,16 @@ class IsParameter(Weighted):
 
 
 @trap()
+class DetachedWeights(Weighted):
+    """A view of a parameter requires gradients, the same memory detached does not."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        weight = self.fc.weight
+        asked = [weight.view(-1), weight.detach(), weight.data, weight.detach().view(-1), weight.t()]
+        return [small_or_large(x, it.requires_grad) for _ in range(3) for it in asked]
+
+
+@trap()
 class MyOwnWeight(Weighted):
     """A layer compares its weight with the one that it remembers, and counts its parameters."""
 
