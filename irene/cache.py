@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from irene.errors import CacheError, TreeError
-from irene.tree import Trace, walk
+from irene.tree import Node, Trace, matrix_flops, walk
 from irene.worker.protocol import BuildSpec, Profile, profile_from_json, profile_to_json
 
 FOLDER_VARIABLE = "IRENE_CACHE_DIR"
@@ -143,10 +143,10 @@ def profile_key(build: BuildSpec, trace: Trace) -> str:
 
     The code counts, not its layout: comments, blank lines, docstrings and formatting of the
     document and of the user's own files that the model came from do not matter. What comes
-    from elsewhere, such as a size from a settings module, is seen in the costs of the tree.
-    So are the options: a dtype that the model has anyway, or a size that no input has, is
-    another way to say what was run; an attention kernel shows in the operations.
-    The device is not in it: a key has a profile for each device.
+    from elsewhere, such as a size from a settings module, is seen in the modules of the tree
+    and their matrix products. So are the options: a dtype that the model has anyway, or a size
+    that no input has, is another way to say what was run; fused attention shows in its FLOPs.
+    The device is not in it: a key has a profile for each device, whose other kernels differ.
     """
     parts = {
         "code": _code_digest(build.text),
@@ -159,12 +159,25 @@ def profile_key(build: BuildSpec, trace: Trace) -> str:
         "sizes": _named_sizes(build),
         "dtype": trace.dtype,
         "tree": [
-            [node.scope, node.class_name, calls, node.flops, node.n_bytes, node.n_parameters]
+            [
+                node.scope,
+                node.class_name,
+                calls,
+                matrix_flops(node),
+                _fused_flops(node),
+                node.n_parameters,
+            ]
             for node, calls in walk(trace.root)
+            if node.kind != "primitive"
         ],
         "versions": [trace.torch_version, trace.transformers_version],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _fused_flops(node: Node) -> int:
+    """FLOPs of fused attention, for one call."""
+    return sum(calls * it.flops for it, calls in walk(node) if it.primitive == "attention")
 
 
 class _DamagedError(Exception):

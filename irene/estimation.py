@@ -188,7 +188,7 @@ class Estimator:
         device = await asyncio.to_thread(_device, target)
         if isinstance(device, Refusal):
             return Refused(target, device)
-        trace = await self._trace(target.build)
+        trace = await self._trace(target.build, device)
         if isinstance(trace, Refusal):
             return Refused(target, trace)
         return await asyncio.to_thread(self._priced, target, device, trace)
@@ -209,7 +209,7 @@ class Estimator:
         local = await asyncio.to_thread(_local, device)
         if local.id != device.id:
             target = replace(target, device=Chosen(local.id, "default", "this machine"))
-        trace = await self._trace(target.build)
+        trace = await self._trace(target.build, local)
         if isinstance(trace, Refusal):
             return Refused(target, trace)
         key = await asyncio.to_thread(profile_key, target.build, trace)
@@ -232,7 +232,9 @@ class Estimator:
         assert isinstance(answer, Profile | Refusal)
         return answer
 
-    async def _trace(self, build: BuildSpec) -> Trace | Refusal:
+    async def _trace(self, wanted: BuildSpec, device: Device) -> Trace | Refusal:
+        """The tree of the kernels that torch runs on `device`."""
+        build = replace(wanted, device_type=device.torch_type)
         if build not in self._traces:
             answer = await self._run(TraceRequest(build), TRACE_LIMIT_S, None)
             assert isinstance(answer, Trace | Refusal)

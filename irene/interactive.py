@@ -84,7 +84,7 @@ def estimate(
     _check_model(model)
     found = find(device)
     try:
-        trace = trace_module(model, inputs, keywords)
+        trace = trace_module(model, inputs, keywords, found.torch_type)
     except Refused as refused:
         raise TargetError(in_words(_with_packed_inputs(refused.refusal, inputs))) from refused
     return ModelEstimate(_report(trace, found, device))

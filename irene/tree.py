@@ -30,6 +30,8 @@ Primitive = Literal[
     "other",
 ]
 Mode = Literal["inference"]
+DeviceType = Literal["cpu", "cuda"]
+"""Whose kernels torch runs, by its own names: a CPU's, or a GPU's ("cuda" stands for all GPUs)."""
 
 MATRIX_PRIMITIVES: frozenset[Primitive] = frozenset(
     {"linear", "matmul", "attention", "conv1d", "conv2d", "conv3d", "recurrent"}
@@ -53,6 +55,10 @@ class ClassOrigin:
     qualified_name: str
 
 
+Product = tuple[int, int, int, int]
+"""(b, m, n, k): b products of (m, k) by (k, n)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """What the device runs for one primitive: all that a price needs beside the costs."""
@@ -63,6 +69,8 @@ class Operation:
     output_shapes: tuple[tuple[int, ...], ...]
     n_kernels: int  # launches in eager mode; 0 where it rides in another's kernel
     n_steps: int = 0  # of a recurrent layer: steps that wait for one another, all layers together
+    product: Product | None = None  # its matrix product; None: it is none, or one of several parts
+    is_known: bool = True  # priced by a rule of its own name, not by the general rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +169,39 @@ def matrix_flops(root: Node) -> int:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How much of a tree is priced by rules that know their operation, as shares of 1."""
+
+    operations: float  # launches
+    flops: float
+    n_bytes: float
+    by_general_rule: tuple[str, ...]  # names of the others, the most bytes first
+
+
+def coverage(root: Node) -> Coverage:
+    """Which share of the operations below `root` has a rule by name; the rest has the general one.
+
+    A share of nothing is 1.
+    """
+    known, whole = [0, 0, 0], [0, 0, 0]
+    others: dict[str, int] = {}
+    for node, calls in walk(root):
+        if node.operation is None:
+            continue
+        figures = calls * node.operation.n_kernels, calls * node.flops, calls * node.n_bytes
+        for i, figure in enumerate(figures):
+            whole[i] += figure
+            known[i] += figure if node.operation.is_known else 0
+        if not node.operation.is_known:
+            others[node.class_name] = others.get(node.class_name, 0) + figures[2]
+    operations, flops, n_bytes = (
+        part / total if total else 1.0 for part, total in zip(known, whole, strict=True)
+    )
+    names = tuple(sorted(others, key=lambda it: -others[it]))
+    return Coverage(operations, flops, n_bytes, names)
+
+
 def trace_to_json(trace: Trace) -> dict[str, Any]:
     """A trace as plain JSON values, for the pipe and the cache."""
     return {
@@ -228,6 +269,8 @@ def _node_to_json(node: Node) -> dict[str, Any]:
             [list(shape) for shape in operation.output_shapes],
             operation.n_kernels,
             operation.n_steps,
+            None if operation.product is None else list(operation.product),
+            operation.is_known,
         ],
         "children": [_node_to_json(child) for child in node.children],
     }
@@ -257,9 +300,16 @@ def _node_from_json(data: Any) -> Node:
             output_shapes=tuple(tuple(shape) for shape in operation[3]),
             n_kernels=int(operation[4]),
             n_steps=int(operation[5]),
+            product=None if operation[6] is None else _product(operation[6]),
+            is_known=bool(operation[7]),
         ),
         children=tuple(_node_from_json(child) for child in data["children"]),
     )
+
+
+def _product(sizes: Any) -> Product:
+    b, m, n, k = (int(it) for it in sizes)
+    return b, m, n, k
 
 
 def _location_to_json(location: Location | None) -> list[Any] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from irene.tree import MATRIX_PRIMITIVES, Primitive
+from irene.tree import MATRIX_PRIMITIVES, DeviceType, Primitive
 
 DeviceKind = Literal["gpu", "cpu", "soc"]
 
@@ -64,6 +64,11 @@ class Device:
     aliases: tuple[str, ...]
     unverified: tuple[str, ...]
     provenance: str
+
+    @property
+    def torch_type(self) -> DeviceType:
+        """Whose kernels torch runs there; Apple's chips have a GPU's fused ones."""
+        return "cpu" if self.kind == "cpu" else "cuda"
 
     def efficiency(self, primitive: Primitive) -> Efficiency:
         return next(it for it in self.efficiencies if it.primitive == primitive)

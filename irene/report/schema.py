@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from irene.energy.prices import PricedNode
+from irene.energy.tiles import padded
 from irene.report.findings import Report
-from irene.tree import Location, Node
+from irene.tree import Location, Node, Operation, coverage
 from irene.worker.protocol import Profile
 
 SCHEMA = 1
@@ -24,6 +25,7 @@ def to_json(report: Report) -> Json:
         "inputs": _inputs(report),
         "total": _total(report.priced),
         "tree": _node(report.priced, report.line),
+        "coverage": _coverage(report.trace.root),
         "conditions": [
             {"name": it.name, "value": it.value, "origin": it.origin, "where": it.where}
             for it in report.conditions
@@ -78,6 +80,27 @@ def _total(root: PricedNode) -> Json:
     }
 
 
+def _coverage(root: Node) -> Json:
+    found = coverage(root)
+    return {
+        "operations": found.operations,
+        "flops": found.flops,
+        "bytes": found.n_bytes,
+        "general": list(found.by_general_rule),
+    }
+
+
+def _operation(operation: Operation) -> Json:
+    """What the device runs for a primitive; a product also as its tiles make it."""
+    product = operation.product
+    return {
+        "dtype": operation.dtype,
+        "kernels": operation.n_kernels,
+        "product": None if product is None else list(product),
+        "padded": None if product is None else list(padded(product, operation.dtype)),
+    }
+
+
 def _node(priced: PricedNode, class_line: int | None) -> Json:
     """`class_line` is where the model's class stands: nobody's code constructs the model."""
     node, energy = priced.node, priced.energy
@@ -99,6 +122,7 @@ def _node(priced: PricedNode, class_line: int | None) -> Json:
         "low": energy.low_j,
         "high": energy.high_j,
         "bound": priced.bound,
+        "operation": None if node.operation is None else _operation(node.operation),
         "children": [_node(child, None) for child in priced.children],
     }
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from irene.errors import ProtocolError
-from irene.tree import Trace, trace_from_json, trace_to_json
+from irene.tree import DeviceType, Trace, trace_from_json, trace_to_json
 
 PROTOCOL = 1
 
@@ -66,6 +66,7 @@ class BuildSpec:
     sequence_length: int
     dtype: str | None  # None: as built
     attention: str | None  # "eager" | "sdpa" | "flash_attention_2", None: as configured
+    device_type: DeviceType = "cuda"  # whose kernels a trace is made of
 
 
 @dataclass(frozen=True, slots=True)

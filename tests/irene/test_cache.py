@@ -20,7 +20,7 @@ import pytest
 from irene import cache
 from irene.cache import ProfileStore, profile_key
 from irene.errors import CacheError
-from irene.tree import ClassOrigin, TensorSpec, Trace
+from irene.tree import ClassOrigin, Node, Primitive, TensorSpec, Trace
 from irene.worker.protocol import BuildSpec, InputExpression, Profile
 
 WRITER = Path(__file__).parent.parent / "fixtures" / "process_writer.py"
@@ -35,6 +35,13 @@ TEXT = '"""A file."""\nfrom torch import nn\n\nclass Net(nn.Linear):\n    pass  
 BUILD = BuildSpec(
     "/work/net.py", TEXT, "Net", ("/work",), "2, 2", (), None, 8, 128, None, None
 )  # fmt: skip
+
+
+def kernel(primitive: Primitive, flops: int) -> Node:
+    """An operation of the model itself."""
+    return replace(
+        TRACE.root, class_name="addmm", kind="primitive", primitive=primitive, flops=flops
+    )
 
 
 @pytest.fixture
@@ -91,13 +98,21 @@ def test_a_number_among_the_inputs_counts_with_its_size() -> None:
         replace(TRACE, arguments="Net(4)"),
         replace(TRACE, dtype="float16"),
         replace(TRACE, inputs=(TensorSpec("x", "float32", (1,)),)),
-        replace(TRACE, root=replace(TRACE.root, flops=1)),
+        replace(TRACE, root=replace(TRACE.root, children=(kernel("linear", 1),))),
         replace(TRACE, root=replace(TRACE.root, children=(TRACE.root,))),
     ],
 )
 def test_the_key_is_what_was_seen(trace: Trace) -> None:
     """A size that the file imports from elsewhere shows in the costs of the tree."""
     assert profile_key(BUILD, trace) != profile_key(BUILD, TRACE)
+
+
+def test_the_key_is_the_same_for_the_kernels_of_another_device() -> None:
+    """An LSTM is one kernel of a GPU, and products with a loop around them on a CPU."""
+    on_gpu = kernel("recurrent", 4), kernel("softmax", 1)
+    on_cpu = kernel("linear", 2), kernel("linear", 2), kernel("elementwise", 3)
+    gpu, cpu = (replace(TRACE, root=replace(TRACE.root, children=it)) for it in (on_gpu, on_cpu))
+    assert profile_key(BUILD, gpu) == profile_key(BUILD, cpu)
 
 
 def test_the_user_s_other_files_count_as_the_document_does(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from irene.estimation import (
 )
 from irene.estimation import Refused as OutcomeRefused
 from irene.source.targets import Options
+from irene.tree import matrix_flops, walk
 from irene.worker.protocol import (
     Answer,
     CallTime,
@@ -82,8 +83,11 @@ class InProcess:
     ) -> Answer:
         self.asked[type(request).__name__] += 1
         assert isinstance(request, TraceRequest | ProfileRequest)
+        build = request.build
+        if isinstance(request, ProfileRequest):
+            build = replace(build, device_type="cpu")
         try:
-            made = trace(request.build)
+            made = trace(build)
         except Refused as refused:
             return refused.refusal
         if isinstance(request, TraceRequest):
@@ -189,6 +193,42 @@ async def test_another_device_costs_no_trace() -> None:
     estimator.forget()
     await estimates_of(plan_of(), estimator)
     assert worker.asked["TraceRequest"] > n_traces
+
+
+KERNELS = """from torch import nn
+# irene: Net(), x=float32[2, 6, 32]
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.GRU(32, 16)
+    def forward(self, x):
+        heads = x.view(2, 6, 4, 8)
+        return self.rnn(nn.functional.scaled_dot_product_attention(heads, heads, heads).flatten(2))[0]
+"""
+
+
+async def test_a_device_is_priced_by_its_own_kernels(tmp_path: Path) -> None:
+    """A CPU has other kernels than a GPU; a profile on the one is still known for the other."""
+    store, worker = ProfileStore(tmp_path), InProcess()
+    estimator = Estimator(worker, store)
+    gpu, cpu = (
+        plan_of(KERNELS, replace(OPTIONS, device=device)).order[0] for device in ("T4", "cpu")
+    )
+    profiled = await estimator.profile(cpu, None)
+    on_gpu, on_cpu = await estimator.outcome(gpu), await estimator.outcome(cpu)
+    assert isinstance(profiled, Estimate)
+    assert isinstance(on_gpu, Estimate)
+    assert isinstance(on_cpu, Estimate)
+    names = [
+        {node.class_name for node, _ in walk(it.trace.root) if node.kind == "primitive"}
+        for it in (on_gpu, on_cpu)
+    ]
+    assert {"gru", "_scaled_dot_product_efficient_attention"} <= names[0]
+    assert {"tanh_", "_scaled_dot_product_flash_attention_for_cpu"} <= names[1]
+    assert "gru" not in names[1]
+    assert matrix_flops(on_gpu.trace.root) == matrix_flops(on_cpu.trace.root)
+    assert on_cpu.profile == profiled.profile
+    assert on_gpu.profiled_elsewhere == (profiled.device_id,)
 
 
 async def test_a_profile_is_kept_and_shown_only_for_its_device(tmp_path: Path) -> None:

@@ -362,6 +362,28 @@ def test_lines_in_json_are_the_class_the_construction_and_the_call() -> None:
     assert places == [("model", PATH, 40), ("module", PATH, 9), ("primitive", PATH, 12)]
 
 
+def test_json_says_what_is_counted_by_the_general_rule_and_which_sizes_a_gpu_computes() -> None:
+    product = leaf("addmm", "linear", 3.0)
+    other = leaf("custom::scan", "other", 1.0)
+    operation = Operation("addmm", "float16", (), (), 1, product=(1, 100, 64, 20))
+    guessed = Operation("custom::scan", "float32", (), (), 1, is_known=False)
+    nodes = (
+        replace(product, node=replace(product.node, operation=operation)),
+        replace(other, node=replace(other.node, operation=guessed)),
+    )
+    data = to_json(report_on(part("", "Net", *nodes)))
+    jsonschema.validate(data, SCHEMA)
+    assert data["coverage"] == {
+        "operations": 0.5, "flops": 0.75, "bytes": 0.75, "general": ["custom::scan"],
+    }  # fmt: skip
+    assert [it["operation"] for it in data["tree"]["children"]] == [
+        {"dtype": "float16", "kernels": 1, "product": [1, 100, 64, 20],
+         "padded": [1, 128, 64, 24]},
+        {"dtype": "float32", "kernels": 1, "product": None, "padded": None},
+    ]  # fmt: skip
+    assert data["tree"]["operation"] is None
+
+
 def test_json_of_a_profile_says_how_it_was_measured() -> None:
     profile = Profile(
         trace=report_on(NET).trace, times=(), n_runs=7, n_runs_disturbed=1, device="cpu",

@@ -12,6 +12,7 @@ from irene.errors import TreeError
 from irene.tree import (
     Assumption,
     ClassOrigin,
+    Coverage,
     Location,
     Node,
     Operation,
@@ -20,6 +21,7 @@ from irene.tree import (
     Trace,
     Unpriced,
     check_sums,
+    coverage,
     matrix_flops,
     trace_from_json,
     trace_to_json,
@@ -38,6 +40,9 @@ operation = st.builds(
     st.lists(shape, max_size=3).map(tuple),
     st.lists(shape, max_size=2).map(tuple),
     st.integers(0, 9),
+    st.integers(0, 9),
+    st.none() | st.tuples(amount, amount, amount, amount),
+    st.booleans(),
 )
 primitive = st.builds(
     Node,
@@ -159,6 +164,26 @@ def test_matrix_flops_leave_out_everything_else() -> None:
 )
 def test_a_tree_that_does_not_add_up_is_named(broken: Node, problem: str) -> None:
     assert check_sums(broken) == [problem]
+
+
+def by_general_rule(node: Node, n_kernels: int = 1) -> Node:
+    operation = Operation("invention", "float32", (), (), n_kernels, is_known=False)
+    return replace(node, class_name="invention", operation=operation)
+
+
+def test_coverage_is_the_share_of_what_has_a_rule_by_name() -> None:
+    """Of launches, FLOPs and bytes, each as often as it runs."""
+    guessed = by_general_rule(leaf("other", 1, 6))
+    root = parent((parent((leaf("linear", 10, 4, 2), guessed), "b", 3, None),), "", 1, None)
+    assert coverage(root) == Coverage(2 / 3, 20 / 21, 8 / 14, ("invention",))
+    assert coverage(TREE) == Coverage(1.0, 1.0, 1.0, ())
+
+
+@given(nodes)
+def test_shares_of_coverage_lie_between_nothing_and_all(node: Node) -> None:
+    found = coverage(node)
+    for share in (found.operations, found.flops, found.n_bytes):
+        assert 0.0 <= share <= 1.0
 
 
 def sound_json() -> dict[str, Any]:

@@ -153,7 +153,21 @@ class _Attention:
         self._wanted = wanted
         self.assumptions: tuple[Assumption, ...] = ()
 
-    def choose(self, config: object | None) -> None:
+    def build(
+        self, config: object | None, construct: Callable[[], torch.nn.Module]
+    ) -> torch.nn.Module:
+        """The model with the kernel that was asked for; with its eager products if it has no other."""
+        self._choose(config)
+        try:
+            return construct()
+        except ValueError as err:
+            if config is None or self._wanted is None or _NOT_SUPPORTED not in str(err):
+                raise
+            self._assume(f"the model has no {self._wanted} attention: priced as eager")
+            config._attn_implementation = "eager"  # type: ignore[attr-defined] # Transformers' own name
+            return construct()
+
+    def _choose(self, config: object | None) -> None:
         """Set it before the constructor reads it."""
         wanted = self._wanted
         if wanted is None:
@@ -172,6 +186,10 @@ class _Attention:
         self.assumptions = (Assumption(text, None),)
 
 
+_NOT_SUPPORTED = "does not support an attention implementation"
+"""As Transformers says that a class lacks the kernel."""
+
+
 def _has_flash_attention() -> bool:
     return importlib.util.find_spec("flash_attn") is not None
 
@@ -187,9 +205,9 @@ def _constructor_call(spec: BuildSpec) -> tuple[_ConstructorCall, tuple[Assumpti
 
 def _call_of_class(cls: type, arguments: Arguments) -> _ConstructorCall:
     def make(attention: _Attention) -> torch.nn.Module:
-        attention.choose(config_in(arguments))
-        model: torch.nn.Module = cls(*arguments.args, **arguments.kwargs)
-        return model
+        return attention.build(
+            config_in(arguments), lambda: cls(*arguments.args, **arguments.kwargs)
+        )
 
     return _ConstructorCall(make, arguments.text)
 
@@ -217,9 +235,7 @@ def _call_of_folder(spec: BuildSpec) -> _ConstructorCall:
         )
 
     def make(attention: _Attention) -> torch.nn.Module:
-        attention.choose(config)
-        model: torch.nn.Module = cls(config)
-        return model
+        return attention.build(config, lambda: cls(config))
 
     text = f"{cls.__name__}({type(config).__name__}.from_pretrained({folder!r}))"
     return _ConstructorCall(make, text)

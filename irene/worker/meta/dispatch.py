@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
+from irene.worker.meta.autocast import is_autocast_on, policy_of, run_cast
 from irene.worker.meta.bounds import ASSUMED, FULL_MASK, at_most
 from irene.worker.meta.conventions import convention_here
 from irene.worker.meta.dtypes import check_dtypes
@@ -26,11 +27,11 @@ from irene.worker.meta.operators import (
     RANDOM,
     SHAPED_BY_VALUES,
     UNWRITTEN,
-    WHOLE,
     Operator,
     ValueQuestion,
     lacks_shape_rule,
     operator_of,
+    runs_whole,
 )
 from irene.worker.meta.recall import Ran, Recall, Taker, unmark
 from irene.worker.meta.tensors import (
@@ -141,9 +142,14 @@ class _Meta:
             return self._answer(operator, func, args)
         if operator.name == "dropout" and not args[2]:
             return args[0]
-        if operator.is_composite and operator.name not in WHOLE:
+        policy = policy_of(func) if is_autocast_on() else None
+        if policy is not None or not runs_whole(operator, args):
             with mode:
-                return decompose(func, args, kwargs)
+                return (
+                    decompose(func, args, kwargs)
+                    if policy is None
+                    else run_cast(policy, func, args, kwargs)
+                )
 
         if self._observer is None and operator.name in FILLING and self._is_unknown(args):
             return args[0]  # it would fill memory that is not there

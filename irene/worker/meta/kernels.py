@@ -6,7 +6,16 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, cast
 
+from irene.worker.meta.attention import attend
+from irene.worker.meta.device_path import current_device_type
+from irene.worker.meta.encoder import FUSED, like_first, run_fused, transformed_on_meta
 from irene.worker.meta.operators import NoMetaKernel, Operator, ValueQuestion
+from irene.worker.meta.recurrent import (
+    RECURRENT,
+    recurrent_arguments,
+    recurrent_on_cpu,
+    whole_on_meta,
+)
 from irene.worker.meta.tensors import Arguments, device_type, meta_device, tensors_in, to_meta
 from irene.worker.values import LARGEST_REAL
 
@@ -81,12 +90,53 @@ def make_constant(
     return result
 
 
+def _biased_convolution(func: torch._ops.OpOverload, args: tuple[object, ...]) -> torch.Tensor:
+    """On a GPU the bias is added to what cuDNN gives (`Convolution.cpp`, `_convolution`)."""
+    x, weight, bias, *rest = args
+    out = cast("torch.Tensor", func(x, weight, None, *rest))
+    return out.add_(cast("torch.Tensor", bias).view(1, -1, *(1 for _ in out.shape[2:])))
+
+
+def _one_hot(classes: torch.Tensor, n_classes: int) -> torch.Tensor:
+    """(...,) -> (..., n): on meta torch compares instead, on a CPU it checks the range first."""
+    import torch
+
+    if current_device_type() == "cpu":
+        torch.aminmax(classes)
+    shape = (*classes.shape, n_classes)
+    zeros = torch.zeros(shape, dtype=classes.dtype, device=classes.device)
+    return zeros.scatter_(-1, classes.unsqueeze(-1), 1)
+
+
+_ON_ONE_DEVICE = frozenset({"stft", "istft"})
+"""Composite operations that refuse a constant on the CPU beside a tensor on meta."""
+
+
 def decompose(
     func: torch._ops.OpOverload, args: tuple[object, ...], kwargs: dict[str, object]
 ) -> object:
-    """The operation in its parts, as C++ has them: torch's Python versions differ in places."""
+    """The operation in its parts: those of the device, else as C++ has them.
+
+    Torch's Python versions of C++'s differ in places.
+    """
     import torch
 
+    if func is torch.ops.aten.scaled_dot_product_attention.default:
+        return attend(args, kwargs)
+    name = func.overloadpacket.__name__
+    if name == "convolution":
+        return _biased_convolution(func, args)
+    if name in FUSED:
+        return run_fused(name, args, kwargs)
+    if name == "one_hot" and args[1:] != (-1,) and len(args) == 2:
+        return _one_hot(*cast("tuple[torch.Tensor, int]", args))
+    if name in _ON_ONE_DEVICE:
+        args, kwargs = cast("Arguments", to_meta((args, kwargs)))
+    if name in RECURRENT:
+        args = recurrent_arguments(func, args)
+        issued = recurrent_on_cpu(func, args)
+        if issued is not None:
+            return issued
     return func._op_dk(torch._C.DispatchKey.CompositeImplicitAutograd, *args, **kwargs)
 
 
@@ -134,45 +184,6 @@ def _run_filled(func: torch._ops.OpOverload, call: Arguments, value: int) -> obj
     return to_meta(func(*args, **kwargs))
 
 
-def _attention_on_meta(
-    _func: object, args: tuple[object, ...], _kwargs: Mapping[str, object]
-) -> object:
-    """One fused kernel; as on devices its output lies in memory as (batch, sequence, heads, size)."""
-    query, key, value = args[:3]
-    _check_attention(query, key, value)  # type: ignore[arg-type] # the schema's tensors
-    if query.dim() < 3:  # type: ignore[attr-defined] # a tensor
-        return query.new_empty((*query.shape[:-1], value.shape[-1]))  # type: ignore[attr-defined] # a tensor
-    *batch, heads, length, _ = query.shape  # type: ignore[attr-defined] # a tensor
-    out = query.new_empty((*batch, length, heads, value.shape[-1]))  # type: ignore[attr-defined] # a tensor
-    return out.transpose(-2, -3)
-
-
-def _check_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> None:
-    if query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
-        shapes = [tuple(it.shape) for it in (query, key, value)]
-        raise RuntimeError(f"query, key and value do not fit each other: {shapes}")
-
-
-def _recurrent_on_meta(
-    func: torch._ops.OpOverload, args: tuple[object, ...], _kwargs: Mapping[str, object]
-) -> object:
-    """Shapes of an LSTM, GRU or plain recurrent layer, without its loop over time.
-
-    Padded: (x, states, weights, has_biases, n_layers, dropout, train, bidirectional,
-    batch_first); packed: (data, batch_sizes, states, weights, ...).
-    """
-    is_packed = func._overloadname == "data"
-    states = args[2 if is_packed else 1]
-    rest = args[5 if is_packed else 4 :]
-    x, bidirectional = cast("torch.Tensor", args[0]), rest[3]
-    finals = cast(
-        "list[torch.Tensor]", list(states) if isinstance(states, (list, tuple)) else [states]
-    )
-    width = finals[0].shape[-1] * (2 if bidirectional else 1)
-    output = x.new_empty((*x.shape[:-1], width))
-    return (output, *(it.new_empty(it.shape) for it in finals))
-
-
 def _grouped_on_meta(
     _func: object, args: tuple[object, ...], _kwargs: Mapping[str, object]
 ) -> object:
@@ -185,6 +196,25 @@ def _grouped_on_meta(
         return a.new_empty((offsets.shape[0], a.shape[0], b.shape[1]))
     n_groups = (a.shape[0],) if a.dim() == b.dim() else ()
     return a.new_empty((*n_groups, a.shape[-2], b.shape[-1]))
+
+
+def _batch_norm_on_meta(
+    func: torch._ops.OpOverload, args: tuple[object, ...], kwargs: Mapping[str, object]
+) -> object:
+    """Outside training no statistics come out; torch's rule for meta returns some."""
+    import torch
+
+    out, *statistics = func(*args, **kwargs)
+    is_training = args[5]
+    return out, *(it if is_training else torch.empty(0, dtype=it.dtype, device="meta")
+                  for it in statistics)  # fmt: skip
+
+
+def _onednn_layer_on_meta(
+    func: torch._ops.OpOverload, args: tuple[object, ...], kwargs: Mapping[str, object]
+) -> object:
+    """Outside training there is no workspace beside the output and the states."""
+    return (*func(*args, **kwargs)[:3], None)
 
 
 def _is_set_to_on_meta(
@@ -217,13 +247,13 @@ def pack_on_meta(
 
 
 WHOLE_ON_META: dict[str, Callable[..., object]] = {
-    "scaled_dot_product_attention": _attention_on_meta,
     "_grouped_mm": _grouped_on_meta,
     "quantize_per_tensor": _quantized_on_meta,
     "quantize_per_channel": _quantized_on_meta,
     "is_set_to": _is_set_to_on_meta,
-    "lstm": _recurrent_on_meta,
-    "gru": _recurrent_on_meta,
-    "rnn_tanh": _recurrent_on_meta,
-    "rnn_relu": _recurrent_on_meta,
+    "_transform_bias_rescale_qkv": transformed_on_meta,
+    "_masked_softmax": like_first,
+    "mkldnn_rnn_layer": _onednn_layer_on_meta,
+    "native_batch_norm": _batch_norm_on_meta,
+    **dict.fromkeys(RECURRENT, whole_on_meta),
 }

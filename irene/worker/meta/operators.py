@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from irene.worker.meta.device_path import current_device_type
+from irene.worker.meta.encoder import FUSED
 from irene.worker.meta.tensors import tensors_in
 
 if TYPE_CHECKING:
@@ -72,18 +74,29 @@ class Operator:
         return tuple(tensors_in(tuple(found), {}))
 
 
-# Composite operations that a device runs as one kernel.
-WHOLE = frozenset(
-    [
-        "linear",
-        "scaled_dot_product_attention",
-        "_grouped_mm",
-        "lstm",
-        "gru",
-        "rnn_tanh",
-        "rnn_relu",
-    ]
-)
+# Composite operations that a device runs as one kernel; the recurrent ones on a GPU alone.
+WHOLE = frozenset({"linear", "_grouped_mm"})
+WHOLE_ON_GPU = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})
+
+
+def runs_whole(operator: Operator, args: tuple[object, ...]) -> bool:
+    """Whether the device has one kernel for it, so that it is not taken apart."""
+    if operator.name == "convolution":
+        return current_device_type() == "cpu" or not _adds_bias(args)
+    if operator.name in WHOLE:
+        return True
+    if not operator.is_composite:
+        return operator.name not in FUSED
+    return operator.name in WHOLE_ON_GPU and current_device_type() == "cuda"
+
+
+def _adds_bias(args: tuple[object, ...]) -> bool:
+    """Whether a GPU adds the bias of a convolution afterwards: not in its own depthwise kernel."""
+    x, weight, bias, groups = args[0], args[1], args[2], args[8]
+    assert hasattr(x, "shape")
+    assert hasattr(weight, "shape")
+    is_depthwise = len(x.shape) == 4 and weight.shape[1] == 1 and groups == x.shape[1] > 1
+    return bias is not None and not (is_depthwise and not args[6])
 
 
 QUESTIONS = frozenset({"item", "is_nonzero", "_local_scalar_dense", "equal"})

@@ -3,7 +3,7 @@
 A key has everything that a result may depend on: the function; of each tensor its type, shape,
 strides, dtype, and whether it is a weight; which arguments are the same object, or lie in the
 same memory; each scalar with its type, since 1, 1.0 and True are equal; which values are known;
-the modes around the call. It has no values: a call that reads one is run every time, and so is
+the modes around the call, and the kind of device. It has no values: a call that reads one is run every time, and so is
 one whose outputs are not plain tensors on meta.
 """
 
@@ -15,6 +15,7 @@ from functools import cache, partial
 from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from irene.worker.meta.device_path import current_device_type, enabled_attention
 from irene.worker.meta.memo import MEMO, Entry, Fresh, Key, Memo, Plain, Plan, Same, Several, View
 from irene.worker.meta.patches import PURE_MODULES, calls_originals, note_originals
 from irene.worker.meta.tensors import has_storage
@@ -202,6 +203,8 @@ class Recall:
             return None
         parts = [
             func,
+            current_device_type(),
+            enabled_attention(),
             state.default_dtype(),
             state.is_autocast() and _autocast(),
             state.is_deterministic(),

@@ -10,7 +10,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
+from irene.tree import DeviceType
 from irene.worker.meta.answers import Answers
+from irene.worker.meta.autocast import watching_autocast
+from irene.worker.meta.device_path import running_as
 from irene.worker.meta.devices import accelerators_on_meta
 from irene.worker.meta.dispatch import Observer, stay_on_meta
 from irene.worker.meta.parts import Container, ModelParts
@@ -28,15 +31,21 @@ def run_on_meta(
     kwargs: Mapping[str, object],
     values: KnownValues,
     observer: Observer | None = None,
+    device_type: DeviceType = "cuda",
 ) -> object:
-    """One forward pass of a model, which may be real: its tensors are replaced meanwhile."""
+    """One forward pass of a model, which may be real: its tensors are replaced meanwhile.
+
+    `device_type` says whose kernels it runs.
+    """
     import torch
 
     recall = None if observer is None else Recall(values, observer.weights, observer)
     with (
         _stand_ins(parts, values, observer),
         _unmarked(parts, args, kwargs),
-        accelerators_on_meta(Answers(values, observer, recall).function),
+        running_as(device_type, _unheard if observer is None else observer.assumed),
+        watching_autocast(),
+        accelerators_on_meta(Answers(values, observer, recall).function, shows_device=True),
         _eagerly(),
         torch.inference_mode(),
         stay_on_meta(values, observer, recall),
@@ -44,6 +53,10 @@ def run_on_meta(
         result = parts.model(*args, **kwargs)
         # What a generator does it does when it is read.
         return list(result) if isinstance(result, GeneratorType) else result
+
+
+def _unheard(_assumption: str) -> None:
+    """Nobody observes this pass."""
 
 
 @contextmanager

@@ -19,14 +19,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from irene.worker.ops.attention import ATTENTION_RULES
 from irene.worker.ops.costs import Call, Cost, Operand, Rule
 from irene.worker.ops.matrix import MATRIX_RULES
 from irene.worker.ops.pointwise import POINTWISE_RULES, other
+from irene.worker.ops.recurrent import RECURRENT_RULES
+from irene.worker.ops.transforms import TRANSFORM_RULES
 from irene.worker.ops.views import FREE
 
 __all__ = ["ASSUMED", "FREE", "Call", "Cost", "Operand", "cost_of", "is_known"]
 
-_RULES: dict[str, Rule] = {**POINTWISE_RULES, **MATRIX_RULES}
+_RULES: dict[str, Rule] = {
+    **POINTWISE_RULES,
+    **TRANSFORM_RULES,
+    **RECURRENT_RULES,
+    **ATTENTION_RULES,
+    **MATRIX_RULES,
+}
 
 _EVENLY = "tokens spread evenly over the experts"
 ASSUMED: Mapping[str, str] = {

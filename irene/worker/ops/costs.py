@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from irene.tree import Primitive
+from irene.tree import Primitive, Product
 
 Shape = tuple[int, ...]
 
@@ -74,6 +74,8 @@ class Cost:
     n_parameters: int
     input_shapes: tuple[Shape, ...]
     output_shapes: tuple[Shape, ...]
+    product: Product | None  # of a matrix product
+    is_known: bool  # by a rule of its own, not the general one
     n_steps: int = 0  # of a recurrent layer: steps that wait for one another
 
 
@@ -86,10 +88,13 @@ def traffic(call: Call) -> int:
 
 
 def read_bytes(operands: tuple[Operand, ...]) -> int:
-    """Bytes of the distinct tensors among `operands`."""
+    """Bytes of the distinct tensors among `operands`; of views of one place the largest."""
     if len(operands) == 1:
         return operands[0].n_bytes
-    return sum({(it.identity, it.shape): it.n_bytes for it in operands}.values())
+    places: dict[int, int] = {}
+    for operand in operands:
+        places[operand.identity] = max(operand.n_bytes, places.get(operand.identity, 0))
+    return sum(places.values())
 
 
 def cost(  # noqa: PLR0913 - one row of the table
@@ -101,6 +106,8 @@ def cost(  # noqa: PLR0913 - one row of the table
     n_kernels: int = 1,
     name: str | None = None,
     inputs: tuple[Operand, ...] | None = None,
+    product: Product | None = None,
+    is_known: bool = True,
 ) -> Cost:
     """A cost of `call`; what is not given is that of the whole call."""
     operands = call.inputs if inputs is None else inputs
@@ -114,6 +121,8 @@ def cost(  # noqa: PLR0913 - one row of the table
         n_parameters=sum({it.identity: it.n_parameters for it in operands}.values()),
         input_shapes=tuple(it.shape for it in operands),
         output_shapes=tuple(it.shape for it in call.outputs),
+        product=product,
+        is_known=is_known,
     )
 
 

@@ -1,23 +1,14 @@
-"""Matrix products: linear layers, products of activations, convolutions, attention, recurrence."""
+"""Matrix products: linear layers, products of activations, grouped ones, convolutions."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from functools import partial
 
 from irene.tree import Primitive
-from irene.worker.ops.costs import (
-    Call,
-    Cost,
-    Operand,
-    Rule,
-    cost,
-    read_bytes,
-    traffic,
-    with_bias,
-)
+from irene.worker.ops.costs import Call, Cost, Operand, Rule, cost, read_bytes, with_bias
 
-_SOFTMAX_FLOPS = 5  # per score: maximum, subtract, exponential, sum, divide
+_ACTIVATION_FLOPS = {True: 6, False: 1}  # gelu, relu
 
 
 def _product_kind(*factors: Operand) -> Primitive:
@@ -28,59 +19,102 @@ def _product_kind(*factors: Operand) -> Primitive:
 def linear(call: Call) -> tuple[Cost, ...]:
     # (..., k) @ (n, k).T + (n,)
     x, weight = call.args[0], call.args[1]
-    bias = call.argument(2)
-    flops = 2 * x.n_elements * weight.shape[0]
-    n_bytes = read_bytes((x, weight)) + call.outputs[0].n_bytes
-    product = cost(call, _product_kind(weight), flops, n_bytes=n_bytes, inputs=(x, weight))
-    return with_bias(call, product, bias)
+    n, k = weight.shape[0], weight.shape[-1]
+    rows = x.n_elements // k if k else 0
+    return with_bias(call, _product(call, (x, weight), (1, rows, n, k)), call.argument(2))
 
 
 def mm(call: Call) -> tuple[Cost, ...]:
     # (m, k) @ (k, n), and (m, k) @ (k,)
     a, b = call.args[0], call.args[1]
-    columns = b.shape[1] if len(b.shape) > 1 else 1
-    return (cost(call, _product_kind(a, b), 2 * a.n_elements * columns),)
+    return (_product(call, (a, b), (1, a.shape[0], *_columns(b), a.shape[1])),)
+
+
+def scaled_mm(call: Call) -> tuple[Cost, ...]:
+    # (m, k) @ (k, n) in 8 bits, times the scales of its rows and columns, + (n,)
+    a, b = call.args[0], call.args[1]
+    bias = call.argument(4, call.kwargs.get("bias"))
+    product = _product(call, (a, b), (1, a.shape[0], b.shape[1], a.shape[1]))
+    return with_bias(call, product, bias if isinstance(bias, Operand) else None)
+
+
+def packed_mm(call: Call) -> tuple[Cost, ...]:
+    # (m, k) @ packed (n, k): the bytes are those of the packed weight
+    a = call.args[0]
+    rows, k = math.prod(a.shape[:-1]), a.shape[-1]
+    return (_product(call, call.inputs, (1, rows, call.outputs[0].shape[-1], k)),)
 
 
 def dot(call: Call) -> tuple[Cost, ...]:
     # (k,) @ (k,)
     a, b = call.args[0], call.args[1]
-    return (cost(call, _product_kind(a, b), 2 * a.n_elements),)
+    return (_product(call, (a, b), (1, 1, 1, a.n_elements)),)
 
 
 def addmm(call: Call) -> tuple[Cost, ...]:
     # (n,) + (m, k) @ (k, n)
     bias, a, b = call.args[:3]
-    columns = b.shape[1] if len(b.shape) > 1 else 1
-    n_bytes = read_bytes((a, b)) + call.outputs[0].n_bytes
-    flops = 2 * a.n_elements * columns
-    product = cost(call, _product_kind(a, b), flops, n_bytes=n_bytes, inputs=(a, b))
+    product = _product(call, (a, b), (1, a.shape[0], *_columns(b), a.shape[1]))
     return with_bias(call, product, bias)
+
+
+def addmm_activation(call: Call) -> tuple[Cost, ...]:
+    # relu((n,) + (m, k) @ (k, n)), or gelu: in the kernel of the product
+    per_element = _ACTIVATION_FLOPS[bool(call.kwargs.get("use_gelu", False))]
+    flops = per_element * call.n_outputs
+    activation = cost(
+        call, "elementwise", flops, n_bytes=0, n_kernels=0, name="activation", inputs=()
+    )
+    return *addmm(call), activation
 
 
 def bmm(call: Call) -> tuple[Cost, ...]:
     # (b, m, k) @ (b, k, n)
     a, b = call.args[0], call.args[1]
-    return (cost(call, "matmul", 2 * a.n_elements * b.shape[-1]),)
+    return (_product(call, (a, b), (*a.shape[:2], b.shape[2], a.shape[2]), "matmul"),)
 
 
 def baddbmm(call: Call) -> tuple[Cost, ...]:
-    # (b, m, n) + (b, m, k) @ (b, k, n)
+    # (b, m, n) + (b, m, k) @ (b, k, n); addbmm sums over b
     added, a, b = call.args[:3]
-    n_bytes = read_bytes((a, b)) + call.outputs[0].n_bytes
-    flops = 2 * a.n_elements * b.shape[-1]
-    product = cost(call, "matmul", flops, n_bytes=n_bytes, inputs=(a, b))
+    sizes = (*a.shape[:2], b.shape[2], a.shape[2])
+    return with_bias(call, _product(call, (a, b), sizes, "matmul"), added)
+
+
+def outer(call: Call) -> tuple[Cost, ...]:
+    # (m, n) + (m,) (n,)
+    added, a, b = call.args[:3]
+    product = _product(call, (a, b), (1, a.n_elements, b.n_elements, 1))
     return with_bias(call, product, added)
 
 
 def grouped_mm(call: Call) -> tuple[Cost, ...]:
-    # (m, k) @ (g, k, n): each row meets one group; (g, m, k) @ (g, k, n); (k of all groups)
+    # (m, k) @ (g, k, n): each row meets one group; (g, m, k) @ (g, k, n);
+    # (m, k) @ (k, n) with k in g groups
     a, b = call.args[0], call.args[1]
     n_bytes = a.n_bytes + _groups_read(a, b) + call.outputs[0].n_bytes
-    flops = 2 * a.n_elements * b.shape[-1]
-    product = cost(call, "matmul", flops, n_bytes=n_bytes, inputs=(a, b))
+    sizes = _group_sizes(call, a, b)
+    product = cost(
+        call,
+        "matmul",
+        2 * a.n_elements * b.shape[-1],
+        n_bytes=n_bytes,
+        inputs=(a, b),
+        product=sizes,
+    )
     bias = call.argument(3, call.kwargs.get("bias"))
     return with_bias(call, product, bias if isinstance(bias, Operand) else None)
+
+
+def _group_sizes(call: Call, a: Operand, b: Operand) -> tuple[int, int, int, int]:
+    """One product for each group, of equal sizes, rounded up."""
+    if len(a.shape) == len(b.shape) == 3:
+        return (*a.shape[:2], b.shape[2], a.shape[2])
+    if len(a.shape) == 2 and len(b.shape) == 2:
+        n_groups = call.outputs[0].shape[0]
+        return n_groups, a.shape[0], b.shape[1], math.ceil(a.shape[1] / max(1, n_groups))
+    n_groups = min(b.shape[0], max(1, a.shape[0]))
+    return n_groups, math.ceil(a.shape[-2] / max(1, n_groups)), b.shape[-1], a.shape[-1]
 
 
 def _groups_read(a: Operand, b: Operand) -> int:
@@ -90,116 +124,121 @@ def _groups_read(a: Operand, b: Operand) -> int:
     return b.n_bytes * min(a.shape[0], b.shape[0]) // b.shape[0]
 
 
-def convolution(call: Call) -> tuple[Cost, ...]:
-    # (b, c, *x) with (n, c / groups, *k), or transposed with (c, n / groups, *k)
-    x, weight, bias = call.args[:3]
-    transposed = call.argument(6, default=False)
-    positions = x.n_elements if transposed else call.n_outputs
-    flops = 2 * positions * math.prod(weight.shape[1:])
-    n_bytes = read_bytes((x, weight)) + call.outputs[0].n_bytes
+def convolution(
+    call: Call, bias_at: int | None = 2, transposed_at: int | None = 6, groups_at: int | None = 8
+) -> tuple[Cost, ...]:
+    """As the implicit product of its windows with the filters; `*_at` are places of arguments.
+
+    (b, c, *x) with (n, c / groups, *k), or transposed with (c, n / groups, *k).
+    """
+    x, weight = call.args[0], call.args[1]
+    bias = None if bias_at is None else call.argument(bias_at)
+    groups = 1 if groups_at is None else max(1, int(call.argument(groups_at, 1)))
+    window = math.prod(weight.shape[2:])
+    transposed = transposed_at is not None and bool(call.argument(transposed_at, default=False))
+    if transposed:
+        positions = x.shape[0] * math.prod(x.shape[2:])
+        sizes = groups, positions, weight.shape[1] * window, weight.shape[0] // groups
+    else:
+        out = call.outputs[0].shape
+        positions = out[0] * math.prod(out[2:])
+        sizes = groups, positions, weight.shape[0] // groups, weight.shape[1] * window
     kinds: dict[int, Primitive] = {3: "conv1d", 4: "conv2d", 5: "conv3d"}
     kind = kinds.get(len(weight.shape), "conv2d")
-    product = cost(call, kind, flops, n_bytes=n_bytes, inputs=(x, weight))
-    return with_bias(call, product, bias)
+    product = _product(call, (x, weight), sizes, kind)
+    return with_bias(call, product, bias if isinstance(bias, Operand) else None)
 
 
-def attention(call: Call) -> tuple[Cost, ...]:
-    # (b, h, s, d), (b, g, t, d), (b, g, t, e): scores (b, h, s, t); causal masks skip nothing
-    query, key, value = call.args[:3]
-    scores = math.prod(query.shape[:-1]) * key.shape[-2]
-    flops = 2 * scores * query.shape[-1] + 2 * scores * value.shape[-1]
-    n_bytes = read_bytes(call.inputs) + call.outputs[0].n_bytes
-    softmax = cost(
-        call, "softmax", _SOFTMAX_FLOPS * scores, n_bytes=0, n_kernels=0, name="softmax", inputs=()
-    )
-    return cost(call, "attention", flops, n_bytes=n_bytes), softmax
+def cudnn_transposed(call: Call) -> tuple[Cost, ...]:
+    # x, weight, padding, output padding, stride, dilation, groups: no bias
+    flagged = Call(
+        call.name, (*call.args[:2], None, None, None, None, True, None, call.argument(6, 1)),
+        {}, call.inputs, call.outputs,
+    )  # fmt: skip
+    return convolution(flagged)
 
 
-def recurrent(call: Call) -> tuple[Cost, ...]:
-    """LSTM, GRU and plain layers: every weight matrix meets every token once."""
-    x = call.args[0]
-    weights = tuple(it for it in call.inputs[1:] if it.is_weight)
-    tokens = math.prod(x.shape[:-1])
-    matrices = [it for it in weights if len(it.shape) == 2]
-    biases = tuple(it for it in weights if len(it.shape) == 1)
-    bias_bytes = read_bytes(biases) if biases else 0
-    product = cost(
-        call,
-        "recurrent",
-        2 * tokens * sum(it.n_elements for it in matrices),
-        n_bytes=traffic(call) - bias_bytes,
-        inputs=(x, *matrices),
-    )
-    gates = cost(
+def conv_tbc(call: Call) -> tuple[Cost, ...]:
+    # (t, b, c) with (w, c, n) + (n,)
+    x, weight, bias = call.args[:3]
+    rows = math.prod(call.outputs[0].shape[:2])
+    sizes = (1, rows, weight.shape[2], weight.shape[0] * weight.shape[1])
+    return with_bias(call, _product(call, (x, weight), sizes, "conv1d"), bias)
+
+
+def deformable(call: Call) -> tuple[Cost, ...]:
+    # input, weight, offset, mask, bias: each element of a window is read between four others
+    x, weight, offset, mask, bias = call.args[:5]
+    out = call.outputs[0].shape
+    positions, window = out[0] * math.prod(out[2:]), math.prod(weight.shape[1:])
+    product = _product(call, (x, weight), (1, positions, weight.shape[0], window), "conv2d")
+    given = tuple(it for it in (offset, mask) if isinstance(it, Operand))
+    sampling = cost(
         call,
         "elementwise",
-        tokens * _gate_flops(call.name, matrices),
-        n_bytes=bias_bytes,
-        n_kernels=0,
-        name="gates",
-        inputs=biases,
+        7 * positions * window,
+        n_bytes=read_bytes(given),
+        n_kernels=1,
+        name="sampling",
+        inputs=given,
     )
-    return replace(product, n_steps=_n_steps(call)), gates
+    return *with_bias(call, product, bias if isinstance(bias, Operand) else None), sampling
 
 
-def _n_steps(call: Call) -> int:
-    """Time steps of all layers and directions: the states of one wait for those before it.
-
-    (input, states, weights, has_biases, n_layers, dropout, train, bidirectional, batch_first), or
-    packed (input, batch_sizes, states, ...), which has a batch size for each time step.
-    """
-    x, *_ = call.args
-    packed = isinstance(call.args[3], tuple | list)
-    n_layers, is_both_ways = call.args[4 + packed], call.args[7 + packed]
-    n_times = call.args[1].shape[0] if packed else x.shape[1 if call.args[8] else 0]
-    return int(n_times * n_layers * (2 if is_both_ways else 1))
+def _columns(b: Operand) -> tuple[int]:
+    return (b.shape[1] if len(b.shape) > 1 else 1,)
 
 
-def _gate_flops(name: str, matrices: list[Operand]) -> int:
-    """Per token: each gate adds two products and two biases and is squashed (3 + 4 FLOP).
-
-    An LSTM then updates cell and output (3 + 4 + 1 per unit), a GRU mixes states (4).
-    """
-    n_gates = sum(it.shape[0] for it in matrices) // 2  # rows of w_ih and w_hh
-    per_gate = {"lstm": 7 + 8 / 4, "gru": 7 + 4 / 3}.get(name, 7)
-    return round(n_gates * per_gate)
-
-
-def fft(call: Call) -> tuple[Cost, ...]:
-    # 5 n log2 n per transform of length n over the given dimensions
-    x = call.inputs[0]
-    larger = max(x.shape, call.outputs[0].shape, key=math.prod)
-    length = math.prod(larger[dim] for dim in call.args[1]) or 1
-    flops = round(5 * math.prod(larger) * math.log2(max(2, length)))
-    return (cost(call, "other", flops),)
+def _product(
+    call: Call,
+    factors: tuple[Operand, ...],
+    sizes: tuple[int, int, int, int],
+    kind: Primitive | None = None,
+) -> Cost:
+    """The cost of a product of these sizes, whose kernel reads the factors and writes the output."""
+    return cost(
+        call,
+        kind or _product_kind(*factors),
+        2 * math.prod(sizes),
+        n_bytes=read_bytes(factors) + call.outputs[0].n_bytes,
+        inputs=factors,
+        product=sizes,
+    )
 
 
 MATRIX_RULES: dict[str, Rule] = {
     "linear": linear,
     "mm": mm,
     "mv": mm,
+    "_int_mm": mm,
+    "_scaled_mm": scaled_mm,
+    "_scaled_mm_v2": scaled_mm,
+    **dict.fromkeys(("_weight_int8pack_mm", "_weight_int4pack_mm", "_weight_int4pack_mm_for_cpu"),
+                    packed_mm),
     "dot": dot,
     "vdot": dot,
     "addmm": addmm,
     "addmv": addmm,
-    "_addmm_activation": addmm,
+    "addr": outer,
+    "_addmm_activation": addmm_activation,
     "bmm": bmm,
     "baddbmm": baddbmm,
+    "addbmm": baddbmm,
     "_grouped_mm": grouped_mm,
+    "_scaled_grouped_mm": grouped_mm,
     "transformers::grouped_mm_fallback": grouped_mm,
-    "convolution": convolution,
-    "_convolution": convolution,
-    "convolution_overrideable": convolution,
-    "scaled_dot_product_attention": attention,
-    "_scaled_dot_product_flash_attention": attention,
-    "_scaled_dot_product_flash_attention_for_cpu": attention,
-    "_scaled_dot_product_efficient_attention": attention,
-    "_scaled_dot_product_cudnn_attention": attention,
-    "lstm": recurrent,
-    "gru": recurrent,
-    "rnn_tanh": recurrent,
-    "rnn_relu": recurrent,
-    "_fft_r2c": fft,
-    "_fft_c2r": fft,
-    "_fft_c2c": fft,
-}
+    **dict.fromkeys(("convolution", "_convolution", "convolution_overrideable"), convolution),
+    **dict.fromkeys(
+        ("cudnn_convolution", "miopen_convolution", "mkldnn_convolution", "mps_convolution"),
+        partial(convolution, transposed_at=None, groups_at=6),
+    ),
+    "cudnn_convolution": partial(convolution, bias_at=None, transposed_at=None, groups_at=5),
+    "cudnn_convolution_transpose": cudnn_transposed,
+    **dict.fromkeys(
+        ["_slow_conv2d_forward", "_conv_depthwise2d", "conv_depthwise3d", "slow_conv3d_forward",
+         "slow_conv_dilated2d", "slow_conv_dilated3d"],
+        partial(convolution, bias_at=3, transposed_at=None, groups_at=None),
+    ),
+    "conv_tbc": conv_tbc,
+    "torchvision::deform_conv2d": deformable,
+}  # fmt: skip

@@ -10,10 +10,11 @@ from __future__ import annotations
 import datetime
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from irene.errors import MeterError
-from irene.tree import Trace
+from irene.tree import DeviceType, Trace
 from irene.worker import endings, environment, meters, tracing
 from irene.worker.building import build
 from irene.worker.loading import users_imports
@@ -54,7 +55,8 @@ def _profile(
 ) -> Profile:
     _check_device(request.device)
     report(Progress("tracing", None))
-    trace = tracing.trace(request.build)
+    device_type: DeviceType = "cpu" if request.device == "cpu" else "cuda"
+    trace = tracing.trace(replace(request.build, device_type=device_type))
     _check_memory(trace, request)
     report(Progress(f"building {trace.arguments} with random weights", None))
     model, forward = _build(request)

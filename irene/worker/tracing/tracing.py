@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, cast
 
-from irene.tree import Assumption, Location, TensorSpec, Trace
+from irene.tree import Assumption, DeviceType, Location, TensorSpec, Trace
 from irene.worker.building import BuiltModel, build, with_mended_inputs
 from irene.worker.frames import UserCode
 from irene.worker.inputs.search import parameter_dtype
@@ -44,7 +44,7 @@ def trace(spec: BuildSpec) -> Trace:
     with users_imports(spec):
         built = build(spec, on_meta=True)
         try:
-            return trace_built(built)
+            return trace_built(built, spec.device_type)
         except Refused as refused:
             cause = refused.__cause__
             mended = (
@@ -52,11 +52,11 @@ def trace(spec: BuildSpec) -> Trace:
             )
             if mended is None:
                 raise
-            return trace_built(mended)
+            return trace_built(mended, spec.device_type)
 
 
-def trace_built(built: BuiltModel) -> Trace:
-    """The tree of a model that `build` made, on meta or for real.
+def trace_built(built: BuiltModel, device_type: DeviceType) -> Trace:
+    """The tree of a model that `build` made, on meta or for real, as `device_type` runs it.
 
     Raises:
         Refused: its forward pass fails.
@@ -72,6 +72,7 @@ def trace_built(built: BuiltModel) -> Trace:
         arguments=built.arguments,
         inputs=built.input_specs,
         assumptions=built.assumptions,
+        device_type=device_type,
     )
 
 
@@ -79,10 +80,11 @@ def trace_module(
     model: torch.nn.Module,
     args: tuple[object, ...] = (),
     kwargs: Mapping[str, object] | None = None,
+    device_type: DeviceType = "cuda",
 ) -> Trace:
-    """The tree of a module that exists already; it is left exactly as it was.
+    """The tree of a module that exists already, as `device_type` runs it.
 
-    Nothing of it moves or is copied: its tensors are replaced by meta tensors for the
+    It is left exactly as it was. Nothing of it moves or is copied: its tensors are replaced by meta tensors for the
     duration of one forward pass.
 
     Raises:
@@ -97,8 +99,10 @@ def trace_module(
             advice="Run the model once on an example, then estimate it.",
         )
     values = KnownValues()
-    meta_args = cast("tuple[object, ...]", to_meta(tuple(args), values))
-    meta_kwargs = cast("dict[str, object]", to_meta(dict(kwargs or {}), values))
+    meta_args, meta_kwargs = cast(
+        "tuple[tuple[object, ...], dict[str, object]]",
+        to_meta((tuple(args), dict(kwargs or {})), values),
+    )
     with left_as_it_was(model):
         return _traced(
             model,
@@ -110,6 +114,7 @@ def trace_module(
             arguments=f"{type(model).__name__}(...)",
             inputs=_specs(model, args, kwargs or {}),
             assumptions=(),
+            device_type=device_type,
         )
 
 
@@ -142,6 +147,7 @@ def _traced(  # noqa: PLR0913 - the parts of a Trace
     arguments: str,
     inputs: tuple[TensorSpec, ...],
     assumptions: tuple[Assumption, ...],
+    device_type: DeviceType,
 ) -> Trace:
     import torch
 
@@ -149,7 +155,7 @@ def _traced(  # noqa: PLR0913 - the parts of a Trace
     recorder = Recorder(parts, _weights_of(parts), user_code, created_at)
     try:
         with recorder.watching_calls(), _room_for_frames():
-            run_on_meta(parts, args, kwargs, values, recorder)
+            run_on_meta(parts, args, kwargs, values, recorder, device_type)
     except Exception as err:
         raise refusal_of(err, recorder, user_code, inputs) from err
     return Trace(

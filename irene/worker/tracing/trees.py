@@ -119,6 +119,8 @@ def _primitive(cost: Cost, at: Location | None, scope: str) -> Node:
             cost.output_shapes,
             cost.n_kernels,
             cost.n_steps,
+            cost.product,
+            cost.is_known,
         ),
         children=(),
     )

@@ -94,6 +94,16 @@ def test_the_order_of_precedence(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("attention", ["eager", "sdpa", "flash_attention_2"])
+def test_the_attention_of_pyproject_goes_before_the_option(attention: str, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(f'[tool.irene]\nattention = "{attention}"\n')
+    options = Options(origin="option", attention="eager")
+    made = plan_of(NET, str(tmp_path / "net.py"), options)
+    assert made.selected is not None
+    assert made.selected.build.attention == attention
+    assert made.selected.attention.origin == "pyproject.toml"
+
+
 def test_a_class_of_an_installed_library_is_described_in_the_workspace(tmp_path: Path) -> None:
     """By the name that it is imported by; nobody writes comments into a library."""
     (tmp_path / "pyproject.toml").write_text(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import BertConfig
+from transformers import BertConfig, CLIPConfig, MambaConfig
 
 from irene.worker.building import build
 from irene.worker.protocol import BuildSpec, InputExpression, Refusal
@@ -160,6 +160,46 @@ def test_a_dtype_that_parameters_cannot_have_is_refused() -> None:
 def test_attention_without_a_transformers_config_is_said_to_have_no_effect() -> None:
     built = build(spec(attention="sdpa"), on_meta=True)
     assert built.assumptions[0].text.startswith("attention sdpa has no effect")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected", "words"),
+    [
+        ("eager", "eager", None),
+        ("sdpa", "sdpa", None),
+        (None, "sdpa", None),
+        ("flash_attention_2", "sdpa", "flash_attention_2 is not installed here"),
+    ],
+)
+def test_the_attention_that_was_asked_for_reaches_each_part_of_a_model(
+    wanted: str | None, expected: str, words: str | None, tmp_path: Path
+) -> None:
+    text = {**SMALL, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    image = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4,
+             "intermediate_size": 64, "image_size": 32, "patch_size": 16}  # fmt: skip
+    config = CLIPConfig(text_config=text, vision_config=image, architectures=["CLIPModel"])
+    config.save_pretrained(tmp_path)
+    built = build(
+        spec("", path="", class_name="", config_dir=str(tmp_path), attention=wanted), on_meta=True
+    )
+    kernels = {
+        it.config._attn_implementation  # type: ignore[union-attr] # a config
+        for it in built.model.modules()
+        if type(it).__name__ == "CLIPAttention"
+    }
+    assert kernels == {expected}
+    assert words is None or any(words in it.text for it in built.assumptions)
+
+
+def test_a_model_without_the_attention_that_was_asked_for_is_priced_as_eager(
+    tmp_path: Path,
+) -> None:
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "vocab_size": 100}
+    MambaConfig(**sizes, architectures=["MambaModel"]).save_pretrained(tmp_path)
+    built = build(
+        spec("", path="", class_name="", config_dir=str(tmp_path), attention="sdpa"), on_meta=True
+    )
+    assert any("has no sdpa attention" in it.text for it in built.assumptions)
 
 
 def test_every_module_knows_the_line_that_made_it() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,6 +28,11 @@ def tensor(*shape: int, weight: bool = False, stored: int | None = None, at: int
         n_parameters=n if weight else 0,
         is_weight=weight,
     )
+
+
+def integers(*shape: int) -> Operand:
+    """Indices: 8 bytes each."""
+    return replace(tensor(*shape), dtype="int64", itemsize=8, n_bytes=8 * math.prod(shape))
 
 
 def costs(name: str, args: Sequence[Any], out: Shape | None) -> tuple[Cost, ...]:
@@ -79,6 +85,72 @@ CASES: list[tuple[str, list[Any], Shape, list[tuple[str, int, int, int]]]] = [
      [("attention", 2 * (2 * 8 * 5 * 7) * (4 + 3),
        4 * (2 * 8 * 5 * 4 + 2 * 2 * 7 * 4 + 2 * 2 * 7 * 3 + 2 * 8 * 5 * 3), 1),
       ("softmax", 5 * 2 * 8 * 5 * 7, 0, 0)]),
+    # a sequence of five in flash-attn's order, and two of at most three in ten rows
+    ("flash_attn::_flash_attn_forward", [tensor(2, 5, 8, 4), tensor(2, 7, 2, 4), tensor(2, 7, 2, 4)],
+     (2, 5, 8, 4),
+     [("attention", 2 * (2 * 8 * 5 * 7) * (4 + 4),
+       4 * (2 * 5 * 8 * 4 + 2 * 2 * 7 * 2 * 4 + 2 * 5 * 8 * 4), 1),
+      ("softmax", 5 * 2 * 8 * 5 * 7, 0, 0)]),
+    ("flash_attn::_flash_attn_varlen_forward",
+     [tensor(10, 8, 4), tensor(10, 8, 4), tensor(10, 8, 4), None, None, 3, 3], (10, 8, 4),
+     [("attention", 2 * (10 * 8 * 3) * (4 + 4), 4 * 4 * 10 * 8 * 4, 1),
+      ("softmax", 5 * 10 * 8 * 3, 0, 0)]),
+    ("addbmm", [tensor(4, 6), tensor(3, 4, 5), tensor(3, 5, 6)], (4, 6),
+     [("matmul", 2 * 3 * 4 * 5 * 6, 4 * (3 * 4 * 5 + 3 * 5 * 6 + 4 * 6), 1),
+      ("elementwise", 4 * 6, 4 * 4 * 6, 0)]),
+    ("addr", [tensor(4, 6), tensor(4), tensor(6)], (4, 6),
+     [("matmul", 2 * 4 * 6, 4 * (4 + 6 + 4 * 6), 1), ("elementwise", 4 * 6, 4 * 4 * 6, 0)]),
+    ("_scaled_mm", [tensor(8, 16), tensor(16, 32), tensor(1), tensor(1)], (8, 32),
+     [("matmul", 2 * 8 * 16 * 32, 4 * (8 * 16 + 16 * 32 + 8 * 32), 1)]),
+    ("_int_mm", [tensor(8, 16), tensor(16, 32)], (8, 32),
+     [("matmul", 2 * 8 * 16 * 32, 4 * (8 * 16 + 16 * 32 + 8 * 32), 1)]),
+    ("_addmm_activation", [tensor(32, **W), tensor(8, 16), tensor(16, 32, **W)], (8, 32),
+     [("linear", 2 * 8 * 16 * 32, 4 * (8 * 16 + 16 * 32 + 8 * 32), 1),
+      ("elementwise", 8 * 32, 4 * 32, 0), ("elementwise", 8 * 32, 0, 0)]),
+    # 3 time steps of a window of 2 over 5
+    ("conv_tbc", [tensor(5, 2, 4), tensor(2, 4, 6, **W), tensor(6, **W), 0], (4, 2, 6),
+     [("conv1d", 2 * (4 * 2 * 6) * (2 * 4), 4 * (5 * 2 * 4 + 2 * 4 * 6 + 4 * 2 * 6), 1),
+      ("elementwise", 4 * 2 * 6, 4 * 6, 0)]),
+    # every matrix meets each of 4 x 10 tokens; gates: 4 x 16 of 7 FLOP, 16 units of 8
+    ("mkldnn_rnn_layer",
+     [tensor(10, 4, 8), tensor(64, 8, **W), tensor(64, 16, **W), tensor(64, **W), tensor(64, **W),
+      tensor(4, 16), tensor(4, 16), False, [], 2], (10, 4, 16),
+     [("recurrent", 2 * 40 * 64 * (8 + 16),
+       4 * (10 * 4 * 8 + 64 * 8 + 64 * 16 + 2 * 4 * 16 + 10 * 4 * 16), 1),
+      ("elementwise", 40 * (64 * 7 + 16 * 8), 4 * (64 + 64), 0)]),
+    ("_thnn_fused_gru_cell", [tensor(4, 48), tensor(4, 48), tensor(4, 16)], (4, 16),
+     [("elementwise", (3 * 7 + 4) * 64, 4 * (2 * 4 * 48 + 2 * 4 * 16), 1)]),
+    # 6 complex transforms of length 8; of real numbers half as many FLOPs
+    ("_fft_c2c", [tensor(6, 8), [1], 0, True], (6, 8),
+     [("other", 5 * 6 * 8 * 3, 4 * 96, 1)]),
+    ("_fft_r2c", [tensor(6, 8), [1], 0, True], (6, 5),
+     [("other", 5 * 6 * 8 * 3 // 2, 4 * (48 + 30), 1)]),
+    ("linalg_inv_ex", [tensor(3, 6, 6)], (3, 6, 6), [("other", 2 * 3 * 216, 4 * 216, 1)]),
+    ("linalg_cholesky_ex", [tensor(6, 6)], (6, 6), [("other", 72, 4 * 72, 1)]),
+    ("linalg_solve_triangular", [tensor(6, 6), tensor(6, 2)], (6, 2),
+     [("other", 36 * 2, 4 * (36 + 12 + 12), 1)]),
+    ("_cdist_forward", [tensor(2, 4, 8), tensor(2, 5, 8)], (2, 4, 5),
+     [("other", 3 * 2 * 4 * 5 * 8, 4 * (64 + 80 + 40), 1)]),
+    ("_trilinear", [tensor(2, 4), tensor(3, 4, 5), tensor(2, 5), [1, 3], [0], [1, 2], [2, 3]],
+     (2, 3), [("other", 3 * 2 * 3 * 4 * 5, 4 * (8 + 60 + 10 + 6), 1)]),
+    # five of a hundred elements are written, or added to; the indices are eight bytes each
+    ("scatter_", [tensor(100), 0, integers(5), tensor(5)], (100,),
+     [("elementwise", 0, 8 * 5 + 4 * 5 + 4 * 5, 1)]),
+    ("scatter_", [tensor(100), 0, integers(5), 1.0], (100,),
+     [("elementwise", 0, 8 * 5 + 4 * 5, 1)]),
+    ("scatter_add_", [tensor(100), 0, integers(5), tensor(5)], (100,),
+     [("elementwise", 5, 8 * 5 + 4 * 5 + 2 * 4 * 5, 1)]),
+    ("scatter", [tensor(100), 0, integers(5), tensor(5)], (100,),
+     [("elementwise", 0, 4 * 200 + 8 * 5 + 4 * 5 + 4 * 5, 1)]),
+    # two rows of ten
+    ("index_add_", [tensor(10, 16), 0, integers(2), tensor(2, 16)], (10, 16),
+     [("elementwise", 32, 8 * 2 + 4 * 32 + 2 * 4 * 32, 1)]),
+    ("index_put_", [tensor(10, 16), [integers(2)], tensor(2, 16)], (10, 16),
+     [("elementwise", 0, 8 * 2 + 4 * 32 + 4 * 32, 1)]),
+    ("index_put_", [tensor(10, 16), [None, integers(2)], tensor()], (10, 16),
+     [("elementwise", 0, 8 * 2 + 4 + 4 * 20, 1)]),
+    ("native_group_norm", [tensor(2, 8, 5), tensor(8, **W), tensor(8, **W), 2, 8, 5, 2, 1e-5],
+     (2, 8, 5), [("layer_norm", 8 * 80, 4 * (80 + 16 + 80), 3)]),
     ("gelu", [tensor(8, 16)], (8, 16), [("elementwise", 6 * 128, 4 * 256, 1)]),
     ("add", [tensor(8, 16), tensor(8, 16, stored=16)], (8, 16),
      [("elementwise", 128, 4 * (128 + 16 + 128), 1)]),
@@ -108,6 +180,34 @@ def test_the_same_memory_is_read_once() -> None:
     """`x * x` reads x once; so does a product of x with itself transposed."""
     x = tensor(8, at=7)
     assert costs("mul", [x, x], (8,))[0].n_bytes == 4 * (8 + 8)
+    wide, tall = tensor(8, 16, at=7), tensor(16, 8, at=7)
+    assert costs("mm", [wide, tall], (8, 8))[0].n_bytes == 4 * (8 * 16 + 8 * 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "out", "sizes"),
+    [
+        ("linear", [tensor(2, 4, 16), tensor(32, 16)], (2, 4, 32), (1, 8, 32, 16)),
+        ("addmv", [tensor(8), tensor(8, 16), tensor(16)], (8,), (1, 8, 1, 16)),
+        ("bmm", [tensor(3, 4, 5), tensor(3, 5, 6)], (3, 4, 6), (3, 4, 6, 5)),
+        ("_grouped_mm", [tensor(10, 8), tensor(4, 8, 6), None], (10, 6), (4, 3, 6, 8)),
+        ("_grouped_mm", [tensor(8, 10), tensor(10, 6), integers(2)], (2, 8, 6), (2, 8, 6, 5)),
+        # images of 9 x 9 to 7 x 7: windows times filters, in each group
+        ("convolution", [tensor(2, 4, 9, 9), tensor(8, 2, 3, 3), None, [1, 1], [0, 0], [1, 1],
+                         False, [0, 0], 2], (2, 8, 7, 7), (2, 98, 4, 18)),
+        ("gelu", [tensor(8)], (8,), None),
+    ],
+)  # fmt: skip
+def test_a_product_knows_its_sizes(
+    name: str, args: list[Any], out: Shape, sizes: tuple[int, ...] | None
+) -> None:
+    """As b products of (m, k) by (k, n); of unequal groups the largest that are equal."""
+    assert costs(name, args, out)[0].product == sizes
+
+
+def test_a_price_says_whether_it_comes_from_a_rule_of_its_own() -> None:
+    assert costs("relu", [tensor(8)], (8,))[0].is_known
+    assert not costs("somebody::invention", [tensor(8)], (8,))[0].is_known
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from irene.errors import MeterError
-from irene.tree import Node
+from irene.tree import Node, walk
 from irene.worker.meters import Found, Reading
 from irene.worker.meters.replay import ReplayMeter
 from irene.worker.profiling import profile
@@ -88,7 +88,7 @@ def test_a_module_s_time_is_that_of_its_calls_by_path() -> None:
 def test_paths_are_those_of_the_tracer_s_tree(model: nn.Module) -> None:
     x = torch.zeros(1, 3, 4)
     watch = Stopwatch(model.eval(), CpuClock())
-    with watch.running():
+    with watch.running(), torch.inference_mode():
         model(x)
     assert set(watch.paths) == paths_of(trace_module(model, (x,)).root)
 
@@ -222,6 +222,17 @@ def test_without_a_meter_the_energy_is_unknown_and_never_zero() -> None:
     assert 0.0 <= found.load <= 1.0
     assert found.n_threads == torch.get_num_threads()
     assert [it.message for it in said][:2] == ["tracing", "building Net() with random weights"]
+
+
+def test_the_tree_of_a_profile_has_the_kernels_of_where_it_ran() -> None:
+    attention = "nn.functional.scaled_dot_product_attention(*[self.fc(x)[None, None]] * 3)"
+    found = profile(request_with("return self.fc(x)", f"return {attention}"), quiet, no_meter)
+    names = {node.class_name for node, _ in walk(found.trace.root)}
+    assert "_scaled_dot_product_flash_attention_for_cpu" in names
+
+
+def quiet(_progress: Progress) -> None:
+    """Nobody looks."""
 
 
 def test_a_meter_s_energy_is_divided_by_the_forward_passes_in_its_window() -> None:

@@ -110,7 +110,7 @@ def _differences(trap: Trap, batch: int) -> list[str]:
     traced = trap.make_model()
     begin_anew()
     try:
-        traces = [trace_module(traced, trap.make_inputs(batch)) for _ in range(n_runs)]
+        traces = [trace_module(traced, trap.make_inputs(batch), None, "cpu") for _ in range(n_runs)]
     except Refused as refused:
         return [str(refused)]
     found: list[str] = []

@@ -18,7 +18,7 @@ from irene.tree import Trace, walk
 Seen = tuple[str, str, tuple[tuple[int, ...], ...]]
 """Name, dtype of the arithmetic, shapes of the outputs."""
 
-KERNELS = frozenset({"linear", "scaled_dot_product_attention", "lstm", "gru", "rnn_tanh"})
+KERNELS = frozenset({"linear"})
 """Composite operations that a device runs as a kernel, so that they are not taken apart."""
 
 ALLOCATIONS = frozenset(
@@ -32,6 +32,7 @@ ALLOCATIONS = frozenset(
         "resize_",
         "set_",
         "_unsafe_view",
+        "unsafe_split",
     ]
 )
 

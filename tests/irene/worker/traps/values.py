@@ -84,7 +84,7 @@ class BuffersOfTwins(nn.Module):
         return [layer(x) for layer in self.layers]
 
 
-@trap(numbers, wrong="one_hot on meta compares with arange; a GPU makes zeros and scatters ones")
+@trap(numbers)
 class SizesInInputs(nn.Module):
     """Integers that are given decide sizes; another batch has other numbers."""
 
@@ -591,7 +591,7 @@ class WrittenAfterwards(nn.Module):
         return found
 
 
-@trap()
+@trap(aside=TO_THE_HOST)
 class NumbersOnTheDevice(nn.Module):
     """Numbers become tensors on the device, and are asked for again."""
 

@@ -1,0 +1,191 @@
+"""`scaled_dot_product_attention` as the kernel that torch chooses on a device.
+
+On meta torch knows no fused kernel and takes the products apart. The choice follows
+`aten/src/ATen/native/transformers/attention.cpp` (what is done around the kernel) and
+`cuda/sdp_utils.cpp` (when which kernel can be used); on a CPU torch itself is asked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, cast
+
+from irene.worker.meta.device_path import current_device_type, enabled_attention
+
+if TYPE_CHECKING:
+    import torch
+
+Backend = Literal["math", "flash", "efficient"]
+
+_LARGEST_FLASH_HEAD = 256
+_FLASH_HEAD_MULTIPLE = 8
+_EFFICIENT_BIAS_MULTIPLE = 8
+
+
+def attend(args: tuple[object, ...], kwargs: Mapping[str, object]) -> torch.Tensor:
+    """Issue the operations of one attention: the fused kernel, or its parts.
+
+    query (..., h, s, d), key (..., g, t, d), value (..., g, t, e) -> (..., h, s, e).
+
+    Raises:
+        RuntimeError: query, key and value do not fit each other.
+    """
+    import torch
+
+    given = dict(zip(_PARAMETERS, args, strict=False)) | dict(kwargs)
+    query, key, value = (cast("torch.Tensor", given.pop(it)) for it in _PARAMETERS[:3])
+    mask = cast("torch.Tensor | None", given.get("attn_mask"))
+    options = _Options(
+        dropout=cast("float", given.get("dropout_p", 0.0)),
+        is_causal=bool(given.get("is_causal", False)),
+        scale=cast("float | None", given.get("scale")),
+        grouped=bool(given.get("enable_gqa", False)),
+    )
+    _check(query, key, value)
+    backend = _backend((query, key, value), mask, options)
+    mask = _additive(mask, query)
+    aten = torch.ops.aten
+    always = options.dropout, options.is_causal
+    if backend == "math":
+        out, _ = aten._scaled_dot_product_attention_math(
+            query, key, value, mask, *always, None, scale=options.scale, **options.grouping
+        )
+    elif current_device_type() == "cpu":
+        out, _ = aten._scaled_dot_product_flash_attention_for_cpu(
+            query, key, value, *always, attn_mask=mask, scale=options.scale
+        )
+    elif backend == "flash":
+        out = _flash(query, key, value, options)
+    else:
+        bias = None if mask is None else _aligned(mask, query, key)
+        out = aten._scaled_dot_product_efficient_attention(
+            query, key, value, bias, False, *always, scale=options.scale
+        )[0]
+    return cast("torch.Tensor", out)
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    dropout: float
+    is_causal: bool
+    scale: float | None
+    grouped: bool  # several heads of queries share one of keys
+
+    @property
+    def grouping(self) -> dict[str, bool]:
+        """As an argument, where it is wanted: before torch 2.5 there was none."""
+        return {"enable_gqa": True} if self.grouped else {}
+
+
+_Tensors = tuple["torch.Tensor", "torch.Tensor", "torch.Tensor"]
+"""Query, key and value."""
+
+_PARAMETERS = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
+
+
+def _check(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> None:
+    if query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
+        shapes = [tuple(it.shape) for it in (query, key, value)]
+        raise RuntimeError(f"query, key and value do not fit each other: {shapes}")
+
+
+def _backend(tensors: _Tensors, mask: torch.Tensor | None, options: _Options) -> Backend:
+    if current_device_type() == "cpu":
+        return _cpu_backend(tensors, mask, options)
+    if any(it.dim() != 4 or it.stride(-1) != 1 or 0 in it.shape for it in tensors):
+        return "math"
+    has_flash, has_efficient, _ = enabled_attention()
+    if has_flash and _fits_flash(tensors, mask, options):
+        return "flash"
+    return "efficient" if has_efficient and _fits_efficient(tensors, mask, options) else "math"
+
+
+def _fits_flash(tensors: _Tensors, mask: torch.Tensor | None, options: _Options) -> bool:
+    query, key, value = tensors
+    size = query.shape[-1]
+    is_square = query.shape[-2] == key.shape[-2]
+    return (
+        mask is None
+        and query.element_size() == 2
+        and value.shape[-1] == size <= _LARGEST_FLASH_HEAD
+        and (is_square or not options.is_causal)
+    )
+
+
+def _fits_efficient(tensors: _Tensors, mask: torch.Tensor | None, options: _Options) -> bool:
+    """16 bytes at a time: head sizes are multiples of 4 in float32 and of 8 in half precision."""
+    query, _, value = tensors
+    multiple = 16 // query.element_size()
+    return (
+        not options.grouped
+        and query.element_size() in (2, 4)
+        and query.shape[-1] % multiple == value.shape[-1] % multiple == 0
+        and (mask is None or mask.stride(-1) == 1)
+    )
+
+
+def _cpu_backend(tensors: _Tensors, mask: torch.Tensor | None, options: _Options) -> Backend:
+    """What torch chooses for tensors of these shapes, which need no memory to be asked about."""
+    import torch
+
+    with torch._C._DisableTorchDispatch():
+        query, key, value = (_on_cpu(it) for it in tensors)
+        given = None if mask is None else _on_cpu(mask)
+        choice = torch._fused_sdp_choice(
+            query, key, value, given, options.dropout, options.is_causal, **options.grouping
+        )
+    return "math" if choice == _MATH else "flash"
+
+
+_MATH = 0  # torch.nn.attention.SDPBackend.MATH
+
+
+def _on_cpu(tensor: torch.Tensor) -> torch.Tensor:
+    """A CPU tensor of that shape over a few bytes; only the last stride counts in the choice."""
+    import torch
+
+    last = tensor.stride(-1) if tensor.dim() else 0
+    strides = (*(0 for _ in tensor.shape[:-1]), last)[: tensor.dim()]
+    n_elements = max(1, tensor.shape[-1] * last if tensor.dim() else 1)
+    memory = torch.empty(n_elements, dtype=tensor.dtype, device="cpu")
+    return memory.as_strided(tensor.shape, strides)
+
+
+def _additive(mask: torch.Tensor | None, query: torch.Tensor) -> torch.Tensor | None:
+    """What to add to the scores: 0 where a mask of booleans lets through."""
+    import torch
+
+    if mask is None or mask.dtype != torch.bool:
+        return mask
+    lowest = torch.scalar_tensor(-math.inf, dtype=query.dtype, device=mask.device)
+    return torch.where(mask, 0.0, lowest)
+
+
+def _flash(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, options: _Options
+) -> object:
+    """Heads are padded to a multiple of eight, and the padding cut off again."""
+    import torch
+
+    size, scale = query.shape[-1], options.scale
+    missing = -size % _FLASH_HEAD_MULTIPLE
+    if missing:
+        query, key, value = (torch.constant_pad_nd(it, [0, missing]) for it in (query, key, value))
+        scale = 1 / math.sqrt(size) if scale is None else scale
+    out = torch.ops.aten._scaled_dot_product_flash_attention(
+        query, key, value, options.dropout, options.is_causal, False, scale=scale
+    )[0]
+    return out[..., :size] if missing else out
+
+
+def _aligned(mask: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+    """The mask expanded to all heads, its rows padded where they do not begin at 16 bytes."""
+    import torch
+
+    length = mask.shape[-1]
+    missing = -length % _EFFICIENT_BIAS_MULTIPLE
+    if missing:
+        mask = torch.constant_pad_nd(mask, [0, missing])[..., :length]
+    return mask.expand(*query.shape[:-1], key.shape[-2])

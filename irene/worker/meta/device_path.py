@@ -1,0 +1,100 @@
+"""Whose kernels a forward pass on meta stands for: those that torch has for a CPU, or for a GPU.
+
+Libraries and torch itself ask where a tensor is before they choose what to run: fused attention,
+the fused encoder layer, autocast, grouped products. While `running_as` lasts they are answered as
+on that device, although every tensor is on meta.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+from irene.tree import DeviceType
+
+if TYPE_CHECKING:
+    import torch
+
+_running: ContextVar[DeviceType] = ContextVar("_running", default="cuda")
+
+COMPUTE_CAPABILITY = (8, 0)
+"""What code that asks a GPU for its generation is told: an Ampere card, or newer."""
+
+
+def current_device_type() -> DeviceType:
+    """The kind of device that operations stand for right now."""
+    return _running.get()
+
+
+def enabled_attention() -> tuple[bool, bool, bool]:
+    """Whether flash, memory-efficient and unfused attention may be taken."""
+    import torch
+
+    kernels = torch._C
+    return (
+        kernels._get_flash_sdp_enabled(),
+        kernels._get_mem_efficient_sdp_enabled(),
+        kernels._get_math_sdp_enabled(),
+    )
+
+
+def shown_device() -> torch.device:
+    """Where tensors on meta say that they are."""
+    import torch
+
+    return torch.device("cuda", 0) if current_device_type() == "cuda" else torch.device("cpu")
+
+
+@contextmanager
+def running_as(wanted: DeviceType, assume: Callable[[str], None]) -> Iterator[None]:
+    """While it lasts torch answers its own questions about devices as on `wanted`.
+
+    `assume` hears what an answer takes for granted.
+    """
+    before = _running.set(wanted)
+    answers = [it for it in _answers(assume) if hasattr(it[0], it[1])]
+    originals = [getattr(owner, name) for owner, name, _ in answers]
+    try:
+        for owner, name, answer in answers:
+            setattr(owner, name, answer)
+        yield
+    finally:
+        for (owner, name, _), original in zip(answers, originals, strict=True):
+            setattr(owner, name, original)
+        _running.reset(before)
+
+
+def _answers(
+    assume: Callable[[str], None],
+) -> tuple[tuple[object, str, Callable[..., object]], ...]:
+    """Functions of torch that ask about devices, and what is answered instead."""
+    import torch
+
+    def is_left_aligned(*_: object, **__: object) -> bool:
+        assume("padded tokens are computed as well: nn.TransformerEncoder may leave them out")
+        return False
+
+    return (
+        (torch, "_nested_tensor_from_mask_left_aligned", is_left_aligned),
+        # Asked before fused layers: a function mode alone makes torch's own answer yes.
+        (torch.overrides, "has_torch_function", _has_torch_function),
+        (torch.cuda, "get_device_capability", lambda _device=None: COMPUTE_CAPABILITY),
+        (torch.cuda, "is_bf16_supported", lambda *_, **__: True),
+        (getattr(torch.cuda.amp, "common", None), "amp_definitely_not_available", lambda: False),
+    )
+
+
+def _has_torch_function(arguments: object) -> bool:
+    """As torch says it where no function mode is on: whether a subclass has its own way."""
+    import torch
+
+    if isinstance(arguments, torch.Tensor):
+        arguments = (arguments,)
+    disabled = torch._C._disabled_torch_function_impl
+    return any(
+        type(it) not in (torch.Tensor, torch.nn.Parameter)
+        and getattr(type(it), "__torch_function__", disabled) is not disabled
+        for it in arguments  # type: ignore[attr-defined] # a sequence of arguments
+    )
