@@ -21,7 +21,6 @@ Backend = Literal["math", "flash", "efficient"]
 
 _LARGEST_FLASH_HEAD = 256
 _FLASH_HEAD_MULTIPLE = 8
-_EFFICIENT_BIAS_MULTIPLE = 8
 
 
 def attend(args: tuple[object, ...], kwargs: Mapping[str, object]) -> torch.Tensor:
@@ -181,11 +180,9 @@ def _flash(
 
 
 def _aligned(mask: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-    """The mask expanded to all heads, its rows padded where they do not begin at 16 bytes."""
-    import torch
+    """The mask expanded to all heads.
 
-    length = mask.shape[-1]
-    missing = -length % _EFFICIENT_BIAS_MULTIPLE
-    if missing:
-        mask = torch.constant_pad_nd(mask, [0, missing])[..., :length]
+    Torch pads it where its rows do not begin at 16 bytes, a copy that is left out here: it would
+    have every length run other operations.
+    """
     return mask.expand(*query.shape[:-1], key.shape[-2])

@@ -107,14 +107,13 @@ def grouped_mm(call: Call) -> tuple[Cost, ...]:
 
 
 def _group_sizes(call: Call, a: Operand, b: Operand) -> tuple[int, int, int, int]:
-    """One product for each group, of equal sizes, rounded up."""
+    """Groups of rows as one product: how many rows meet a group is not known."""
     if len(a.shape) == len(b.shape) == 3:
         return (*a.shape[:2], b.shape[2], a.shape[2])
     if len(a.shape) == 2 and len(b.shape) == 2:
         n_groups = call.outputs[0].shape[0]
         return n_groups, a.shape[0], b.shape[1], math.ceil(a.shape[1] / max(1, n_groups))
-    n_groups = min(b.shape[0], max(1, a.shape[0]))
-    return n_groups, math.ceil(a.shape[-2] / max(1, n_groups)), b.shape[-1], a.shape[-1]
+    return 1, a.shape[-2], b.shape[-1], a.shape[-1]
 
 
 def _groups_read(a: Operand, b: Operand) -> int:

@@ -190,7 +190,7 @@ def test_the_same_memory_is_read_once() -> None:
         ("linear", [tensor(2, 4, 16), tensor(32, 16)], (2, 4, 32), (1, 8, 32, 16)),
         ("addmv", [tensor(8), tensor(8, 16), tensor(16)], (8,), (1, 8, 1, 16)),
         ("bmm", [tensor(3, 4, 5), tensor(3, 5, 6)], (3, 4, 6), (3, 4, 6, 5)),
-        ("_grouped_mm", [tensor(10, 8), tensor(4, 8, 6), None], (10, 6), (4, 3, 6, 8)),
+        ("_grouped_mm", [tensor(10, 8), tensor(4, 8, 6), None], (10, 6), (1, 10, 6, 8)),
         ("_grouped_mm", [tensor(8, 10), tensor(10, 6), integers(2)], (2, 8, 6), (2, 8, 6, 5)),
         # images of 9 x 9 to 7 x 7: windows times filters, in each group
         ("convolution", [tensor(2, 4, 9, 9), tensor(8, 2, 3, 3), None, [1, 1], [0, 0], [1, 1],
