@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
 from irene.worker.meta.device_path import current_device_type, enabled_attention
+from irene.worker.meta.dtypes import check_dtypes
 
 if TYPE_CHECKING:
     import torch
@@ -85,6 +86,7 @@ _PARAMETERS = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 
 
 def _check(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> None:
+    check_dtypes("scaled_dot_product_attention", (query, key, value))
     if query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
         shapes = [tuple(it.shape) for it in (query, key, value)]
         raise RuntimeError(f"query, key and value do not fit each other: {shapes}")

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import torch
 
 _HERE = ("cpu", "meta")
-_KNOW_META = ("torch._", "torch.utils.", "torch.nn.modules.rnn", "irene.")
-"""Modules whose own code handles tensors on meta as such: shape rules, and this package; and
-recurrent layers, which would lay out their weights anew for cuDNN."""
+_KNOW_META = ("torch._", "torch.utils.", "torch.nn.modules.rnn", "torch.masked.", "irene.")
+"""Modules whose own code handles tensors on meta as such: shape rules, and this package; recurrent
+layers, which would lay out their weights anew for cuDNN; and tensors that wrap others."""
 
 
 Call = Callable[[Callable[..., object], tuple[object, ...], dict[str, object]], object]

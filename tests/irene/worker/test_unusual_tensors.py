@@ -89,21 +89,7 @@ QUANTISED_PRODUCTS: dict[str, tuple[nn.Module, tuple[Tensor, ...], int]] = {
 }  # fmt: skip
 
 
-# FIXME: the general rule counts an operation per element of these; they want rules of their own.
-WITHOUT_RULE = pytest.mark.xfail(reason="no rule in the table", raises=AssertionError)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param("of bytes", marks=WITHOUT_RULE),
-        "of bytes as they are",
-        pytest.param("of 8-bit floats", marks=WITHOUT_RULE),
-        pytest.param("with a weight of bytes", marks=WITHOUT_RULE),
-        "of weights made floats again",
-        "of 8-bit weights made floats again",
-    ],
-)
+@pytest.mark.parametrize("name", QUANTISED_PRODUCTS)
 def test_products_of_few_bits_have_the_flops_of_their_shapes(name: str) -> None:
     """2 m n k, whatever an element is."""
     model, args, flops = QUANTISED_PRODUCTS[name]

@@ -246,7 +246,13 @@ class DetachedWeights(Weighted):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         weight = self.fc.weight
-        asked = [weight.view(-1), weight.detach(), weight.data, weight.detach().view(-1), weight.t()]
+        asked = [
+            weight.view(-1),
+            weight.detach(),
+            weight.data,
+            weight.detach().view(-1),
+            weight.t(),
+        ]
         return [small_or_large(x, it.requires_grad) for _ in range(3) for it in asked]
 
 
