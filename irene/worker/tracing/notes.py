@@ -56,8 +56,13 @@ def note_of(
     return interned(costs, ops.ASSUMED.get(name), None)
 
 
+def is_full() -> bool:
+    """Whether more notes are kept than is good."""
+    return len(_pool) >= _LARGEST_POOL
+
+
 def forget() -> None:
-    """Keep no note."""
+    """Keep no note; equal ones of before and after are not one."""
     _pool.clear()
     _costs.clear()
 
@@ -66,8 +71,6 @@ def interned(
     costs: tuple[Cost, ...], assumption: str | None, unpriced: tuple[str, str] | None
 ) -> Note:
     """The one note with these parts."""
-    if len(_pool) >= _LARGEST_POOL:
-        forget()
     costs = tuple(_costs.setdefault(it, it) for it in costs)
     return _pool.setdefault((costs, assumption, unpriced), Note(costs, assumption, unpriced))
 

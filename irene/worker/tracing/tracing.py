@@ -151,6 +151,8 @@ def _traced(  # noqa: PLR0913 - the parts of a Trace
 ) -> Trace:
     import torch
 
+    if notes.is_full() or trees.is_full():
+        forget()  # all at once and between passes: equal things are told by identity
     parts = parts_of(model)
     recorder = Recorder(parts, _weights_of(parts), user_code, created_at)
     try:

@@ -64,14 +64,17 @@ class Folding:
             operation=None,
             children=children,
         )
-        if len(_folded) >= _LARGEST:
-            forget()
         _folded[key] = ((tuple(events), called_at, created_at), node)
         return node
 
 
+def is_full() -> bool:
+    """Whether more nodes are kept than is good."""
+    return len(_folded) >= _LARGEST
+
+
 def forget() -> None:
-    """Keep no node."""
+    """Keep no node; equal ones of before and after are not one."""
     _folded.clear()
 
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from irene.tree import Trace
 from irene.worker.meta import MEMO, sharing
 from irene.worker.meta.memo import Entry, Memo, Plain
-from irene.worker.tracing import forget, trace_module
+from irene.worker.tracing import forget, notes, trace_module, trees
 
 MODEL = nn.Sequential(
     nn.Conv1d(4, 8, 3), nn.GELU(), nn.LSTM(6, 8, batch_first=True)
@@ -61,3 +62,16 @@ def test_a_full_memo_drops_what_came_first() -> None:
     assert len(memo.entries) == n - (1 << 14)
     assert (0,) not in memo.entries
     assert (n - 1,) in memo.entries
+
+
+def test_room_is_made_between_passes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal calls merge by identity, which would be lost in the middle of a pass."""
+    twice = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), *[nn.Linear(8, 8)] * 2)
+    expected, *_ = trees_of(twice, 1)
+    monkeypatch.setattr(notes, "_LARGEST_POOL", 2)
+    monkeypatch.setattr(trees, "_LARGEST", 2)
+    assert trees_of(twice, 3) == [expected] * 3
+
+
+def trees_of(model: nn.Module, n: int) -> list[Trace]:
+    return [trace_module(model, (torch.zeros(2, 8),)) for _ in range(n)]
