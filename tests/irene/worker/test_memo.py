@@ -66,10 +66,11 @@ def test_a_full_memo_drops_what_came_first() -> None:
 
 def test_room_is_made_between_passes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Equal calls merge by identity, which would be lost in the middle of a pass."""
-    twice = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), *[nn.Linear(8, 8)] * 2)
+    layer = nn.Linear(8, 8)
+    twice = nn.Sequential(layer, nn.ReLU(), layer)
     expected, *_ = trees_of(twice, 1)
-    monkeypatch.setattr(notes, "_LARGEST_POOL", 2)
-    monkeypatch.setattr(trees, "_LARGEST", 2)
+    monkeypatch.setattr(notes, "_LARGEST_POOL", 1)
+    monkeypatch.setattr(trees, "_LARGEST", 1)
     assert trees_of(twice, 3) == [expected] * 3
 
 
