@@ -69,6 +69,7 @@ def test_room_is_made_between_passes_alone(monkeypatch: pytest.MonkeyPatch) -> N
     layer = nn.Linear(8, 8)
     twice = nn.Sequential(layer, nn.ReLU(), layer)
     expected, *_ = trees_of(twice, 1)
+    forget()
     monkeypatch.setattr(notes, "_LARGEST_POOL", 1)
     monkeypatch.setattr(trees, "_LARGEST", 1)
     assert trees_of(twice, 3) == [expected] * 3
