@@ -180,8 +180,11 @@ class Session:
         self, planned: DocumentPlan, bench: Bench, publish: Publish | None
     ) -> FileEstimates:
         estimates = FileEstimates(planned, (), planned.order)
-        async with self._starting(bench, planned):
+        async with contextlib.AsyncExitStack() as until_first:
+            await until_first.enter_async_context(self._starting(bench, planned))
             async for estimates in bench.estimator.estimate(planned):
+                if estimates.outcomes:
+                    await until_first.aclose()
                 if publish is not None and estimates.pending:
                     publish(annotate(estimates))
         self._report(self._store.take_notices())

@@ -38,7 +38,7 @@ describe.each(["light", "dark"] as const)("%s", (theme) => {
     await editor.goTo(53);
     await until(() => editor.lensOver("class GPT"), isValue);
     await editor.clickLens("class GPT", "Profile this model");
-    await editor.notification("IrEne: ").waitFor();
+    await editor.notification("measuring").waitFor();
     await take(editor, "profiling");
     await until(
       () => editor.lensOver("class GPT"),

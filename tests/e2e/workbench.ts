@@ -65,8 +65,8 @@ export class Workbench {
   }
 
   async goTo(line: number, column = 1): Promise<void> {
-    await this.#quickInput("Control+G", `:${line}:${column}`);
-    await this.page.keyboard.press("Enter");
+    const row = await this.#quickInput("Control+G", `:${line}:${column}`, `${line}`);
+    await row.click();
     await this.page.locator(".quick-input-widget").waitFor({ state: "hidden" });
   }
 
@@ -140,7 +140,9 @@ export class Workbench {
     return this.page.locator(".notification-list-item:visible", { hasText: text });
   }
 
+  /** A picture of the window once what fades or slides in has done so. */
   async screenshot(file: string): Promise<void> {
+    await this.page.evaluate(settled);
     await this.page.screenshot({ path: file });
   }
 
@@ -171,6 +173,14 @@ export async function until<Value>(
 }
 
 // The functions below run inside the page: each must stand alone.
+
+/** Waits for every animation that ends; that of a busy mark does not. */
+async function settled(): Promise<void> {
+  const ending = document
+    .getAnimations()
+    .filter((it) => Number.isFinite(it.effect?.getComputedTiming().endTime));
+  await Promise.allSettled(ending.map((it) => it.finished));
+}
 
 /** A text line and the row of the margin that has its number share their `top`. */
 function drawnLines(selector: string): DrawnLine[] {

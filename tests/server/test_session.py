@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from irene.annotations import Annotations
 from irene.estimation import OnProgress
+from irene_server.analysis import Snapshot
 from irene_server.session import Session
 from irene_server.settings import Settings
 
@@ -23,6 +26,8 @@ class SlowEditor:
 
     questions: list[asyncio.Future[list[object]]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    begun: list[str] = field(default_factory=list)
+    shown: list[str] = field(default_factory=list)
 
     def say(self, sentence: str) -> None:
         self.said.append(sentence)
@@ -35,7 +40,10 @@ class SlowEditor:
     async def progress(
         self, title: str, on_cancel: Callable[[], object] | None = None
     ) -> AsyncIterator[OnProgress]:
+        self.begun.append(title)
+        self.shown.append(title)
         yield lambda _: None
+        self.shown.remove(title)
 
 
 async def settle() -> None:
@@ -100,4 +108,34 @@ async def test_an_answer_for_a_closed_document_is_not_kept(made: Made) -> None:
     await settle()
     editor.questions[1].set_result([None])
     assert await again == Settings()
+    await session.shut_down()
+
+
+async def test_torch_is_said_to_start_until_a_first_value(made: Made) -> None:
+    """The other classes of the file come after it, with torch loaded."""
+    session, editor = made
+    one = """
+# irene: {0}(), x=float32[2, 8]
+class {0}(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+
+    def forward(self, x):
+        return self.layer(x)
+"""
+    text = "from torch import nn\n" + one.format("A") + one.format("B")
+    shown: list[tuple[bool, list[str]]] = []
+
+    def publish(annotations: Annotations) -> None:
+        has_values = any(it.state != "pending" for it in annotations.classes)
+        shown.append((has_values, [*editor.shown]))
+
+    snapshot = Snapshot(URI, "/net.py", text, 1)
+    reading = asyncio.ensure_future(session.estimate(snapshot, publish))
+    await settle()
+    editor.questions[0].set_result([{"device": "A100-SXM4-80GB", "interpreter": sys.executable}])
+    assert (await reading).is_whole
+    assert [titles for has_values, titles in shown if has_values] == [[]]
+    assert editor.begun == ["starting torch"]
     await session.shut_down()
