@@ -28,7 +28,7 @@ Occurrence = tuple[PricedNode, int]
 
 MAX_ROWS = 12
 BAR_EIGHTHS = "▏▎▍▌▋▊▉█"
-BAR_WIDTH = 6
+BAR_WIDTH = 4
 MAX_UNBROKEN_NAME = 36
 """Characters; a longer name may take two lines of a hover."""
 
