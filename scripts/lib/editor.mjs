@@ -80,6 +80,7 @@ async function installCodeServer() {
 
 /**
  * The native modules are built for the Node that will run them, with the headers it brings along.
+ * npm hands down which Node it runs on, and code-server believes that: here it is another one.
  * @param {string} home
  */
 function buildEnvironment(home) {
@@ -91,7 +92,8 @@ function buildEnvironment(home) {
     );
   }
   const PATH = `${path.join(home, "bin")}${path.delimiter}${process.env.PATH}`;
-  return { ...process.env, PATH, npm_config_nodedir: headers };
+  const { npm_config_user_agent: _, ...inherited } = process.env;
+  return { ...inherited, PATH, npm_config_nodedir: headers };
 }
 
 /** @param {string} directory */
