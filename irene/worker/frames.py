@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sysconfig
-from functools import cache
+from functools import cache, lru_cache
 from types import CodeType, FrameType
+from typing import NamedTuple
 
 from irene.tree import Location
 
@@ -19,8 +20,7 @@ _lines: dict[tuple[str, int], Location] = {}
 
 def is_installed(path: str) -> bool:
     """Whether a file belongs to an installed package or to the standard library."""
-    real = os.path.realpath(path)
-    return real.startswith(_standard_library()) or any(it in real for it in _INSTALLED)
+    return _resolved(path).is_installed
 
 
 class UserCode:
@@ -74,14 +74,27 @@ class UserCode:
     def _decide(self, filename: str) -> str | None:
         if filename.startswith("<") and not filename.startswith("<ipython"):
             return None
-        real = os.path.realpath(filename)
+        real, is_of_others = _resolved(filename)
         if real == self._real_document:
             return self.document
-        if real.startswith(_OURS) or is_installed(real):
+        if is_of_others or real.startswith(_OURS):
             return None
         if self._roots is None or real.startswith(self._roots):
             return filename
         return None
+
+
+class _Resolved(NamedTuple):
+    real: str  # without links
+    is_installed: bool
+
+
+@lru_cache(maxsize=1 << 14)
+def _resolved(path: str) -> _Resolved:
+    """Every pass asks for the same files, and the disk is slow to answer."""
+    real = os.path.realpath(path)
+    is_installed = real.startswith(_standard_library()) or any(it in real for it in _INSTALLED)
+    return _Resolved(real, is_installed)
 
 
 def _folder(path: str) -> str:

@@ -29,10 +29,6 @@ class KnownValues:
         self._unknown_storages: dict[int, torch.Tensor] = {}  # kept, so that no id is reused
         self._n_elements = 0
 
-    def has_any(self) -> bool:
-        """Whether the values of any tensor on meta are known."""
-        return bool(self._real or self._late)
-
     def remember(self, tensor: torch.Tensor, real: torch.Tensor) -> None:
         """`tensor` has the values of `real`; nothing is kept of a large one."""
         n_elements = real.numel()
@@ -89,6 +85,14 @@ class KnownValues:
             return id(tensor) in self._late
         return not self._is_forgotten(entry[1])
 
+    def known_among(self, tensors: list[torch.Tensor]) -> tuple[bool, ...] | None:
+        """Of each tensor whether its values are known; None where those of none are."""
+        real, late = self._real, self._late
+        for tensor in tensors:
+            if not tensor.is_meta or id(tensor) in real or id(tensor) in late:
+                return tuple([self.is_known(it) for it in tensors])
+        return None
+
     def settle(self) -> None:
         """Compute what is late, before something that it comes from is written to."""
         while self._late:
@@ -126,7 +130,9 @@ class KnownValues:
 
         if isinstance(value, torch.Tensor):
             known = self.of(value)
-            return torch.zeros(value.shape, dtype=value.dtype) if known is None else known
+            if known is None:  # asked for its shape alone, so without memory
+                return torch.zeros((), dtype=value.dtype).expand(value.shape)
+            return known
         if type(value) in (list, tuple):
             return type(value)(self._real_argument(it) for it in value)
         return value

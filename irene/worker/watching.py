@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     import torch
 
 Original = Callable[..., Any]
-Watch = Callable[[Original, "torch.nn.Module", tuple[Any, ...], dict[str, Any]], Any]
+Make = Callable[["torch.nn.Module", tuple[Any, ...], dict[str, Any]], Any]
+"""Makes a call, or knows without it what it gives."""
+WatchCall = Callable[[Make, "torch.nn.Module", tuple[Any, ...], dict[str, Any]], Any]
+"""Has the call made, before and after which it looks."""
+WatchInit = Callable[[Original, "torch.nn.Module", tuple[Any, ...], dict[str, Any]], Any]
 """Makes the original call, before and after which it looks."""
 
 
@@ -23,9 +27,15 @@ class _Watching:
     """Who looks now, and what torch had in our place."""
 
     def __init__(self) -> None:
-        self.call: Watch | None = None
-        self.init: Watch | None = None
+        self.call: WatchCall | None = None
+        self.init: WatchInit | None = None
+        self.make: Make = _make
         self.originals: tuple[Original, Original] | None = None
+
+
+def _make(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401 - as torch has it
+    assert _now.originals is not None
+    return _now.originals[0](module, *args, **kwargs)
 
 
 _now = _Watching()
@@ -37,7 +47,7 @@ def watch_often() -> None:
 
 
 @contextmanager
-def watching_calls(watch: Watch) -> Iterator[None]:
+def watching_calls(watch: WatchCall) -> Iterator[None]:
     """Every `module(...)` goes through `watch`."""
     with _installed():
         before, _now.call = _now.call, watch
@@ -48,7 +58,19 @@ def watching_calls(watch: Watch) -> Iterator[None]:
 
 
 @contextmanager
-def watching_constructors(watch: Watch) -> Iterator[None]:
+def making_calls(make: Callable[[Original], Make]) -> Iterator[None]:
+    """Calls that are watched are made by what `make` makes of the original call."""
+    before = _now.make
+    if _now.originals is not None:
+        _now.make = make(_now.originals[0])
+    try:
+        yield
+    finally:
+        _now.make = before
+
+
+@contextmanager
+def watching_constructors(watch: WatchInit) -> Iterator[None]:
     """Every `nn.Module.__init__` goes through `watch`."""
     with _installed():
         before, _now.init = _now.init, watch
@@ -81,7 +103,7 @@ def _install() -> None:
         watch = _now.call
         if watch is None:
             return original_call(module, *args, **kwargs)
-        return watch(original_call, module, args, kwargs)
+        return watch(_now.make, module, args, kwargs)
 
     def init(module: torch.nn.Module, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as torch has it
         watch = _now.init

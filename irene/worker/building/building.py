@@ -23,7 +23,7 @@ from irene.worker.building.construction import Constructed, construct
 from irene.worker.frames import UserCode
 from irene.worker.inputs import Inputs, find_inputs, mend_inputs
 from irene.worker.loading import load, module_class, users_imports
-from irene.worker.meta import stay_on_meta
+from irene.worker.meta import parts_of, stay_on_meta
 from irene.worker.protocol import BuildSpec
 from irene.worker.refusals import refuse
 from irene.worker.values import KnownValues
@@ -107,9 +107,8 @@ def _require_torch() -> None:
 def _initialise_lazy_layers(made: Constructed, planned: Inputs, *, on_meta: bool) -> None:
     """Layers that learn their sizes from a first call get one; what it raises comes again later."""
     import torch
-    from torch.nn.parameter import is_lazy
 
-    if not any(is_lazy(it) for it in (*made.model.parameters(), *made.model.buffers())):
+    if not parts_of(made.model).is_lazy:
         return
     args, kwargs = (
         planned.on_meta(made.values) if on_meta else planned.for_real(made.model, "cpu", 0)

@@ -30,7 +30,7 @@ def from_first_layer(
     Where no guess runs the likeliest is returned: tracing it says why.
     """
     likeliest = None
-    with left_as_it_was(model):
+    with left_as_it_was(model.modules()):
         for placeholder, layer in _guesses(model, parameter, context):
             inputs = _as_inputs(parameter, placeholder, layer)
             if _runs(model, inputs):

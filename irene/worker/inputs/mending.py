@@ -50,7 +50,7 @@ def mended(
         names += conventions.particular_names(context)
     waiting, tried = [_Try(dict(planned.kwargs))], set[str]()
     end = time.process_time() + _LONGEST_S
-    with left_as_it_was(model):
+    with left_as_it_was(model.modules()):
         while waiting and len(tried) < _MOST_RUNS and time.process_time() < end:
             attempt = waiting.pop(0)
             key = str(sorted((name, str(it)) for name, it in attempt.kwargs.items()))

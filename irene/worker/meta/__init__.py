@@ -14,7 +14,7 @@ from irene.worker.meta.devices import accelerators_on_meta
 from irene.worker.meta.dispatch import stay_on_meta
 from irene.worker.meta.memo import MEMO
 from irene.worker.meta.operators import NoMetaKernel, Operator, ValueQuestion, asks_for_values
-from irene.worker.meta.parts import ModelParts, parts_of
+from irene.worker.meta.parts import ModelParts, is_lazy, parts_of
 from irene.worker.meta.running import left_as_it_was, run_on_meta
 from irene.worker.meta.tensors import tensors_in, to_meta
 from irene.worker.meta.weights import Weights
@@ -28,6 +28,7 @@ __all__ = [
     "Weights",
     "accelerators_on_meta",
     "asks_for_values",
+    "is_lazy",
     "left_as_it_was",
     "parts_of",
     "run_on_meta",

@@ -19,6 +19,7 @@ from irene.worker.meta.kernels import (
     run_for_real,
     run_on_zeros,
 )
+from irene.worker.meta.marks import unmark
 from irene.worker.meta.operators import (
     CONSTANTS,
     CONSTANTS_OF_SHAPE,
@@ -33,7 +34,7 @@ from irene.worker.meta.operators import (
     operator_of,
     runs_whole,
 )
-from irene.worker.meta.recall import Ran, Recall, Taker, unmark
+from irene.worker.meta.recall import Ran, Recall, Taker
 from irene.worker.meta.tensors import (
     Arguments,
     device_type,

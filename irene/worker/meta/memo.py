@@ -79,7 +79,8 @@ class Memo:
         self.learned: list[Key] = []
         """Keys in the order in which they came."""
         self.descriptions: list[Hashable] = []
-        """The metadata of tensors; keys have the numbers, which are compared fast."""
+        """The metadata of tensors, and what torch is set to; keys have the numbers, which are
+        compared fast."""
         self._numbers: dict[Hashable, int] = {}
 
     def clear(self) -> None:
@@ -103,7 +104,7 @@ class Memo:
         self.entries[key] = entry
 
     def describe(self, metadata: Hashable) -> int:
-        """The number of a description of a tensor."""
+        """The number of a description."""
         number = self._numbers.get(metadata)
         if number is None:
             number = self._numbers[metadata] = len(self.descriptions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ class ModelParts:
     n_parameters: dict[torch.nn.Module, int]
     """Elements of the parameters below each module; empty where any part is shared."""
 
+    is_lazy: bool
+    """Whether a part does not know its size yet."""
+
 
 def parts_of(model: torch.nn.Module) -> ModelParts:
     """All parts of `model`."""
@@ -38,6 +42,7 @@ def parts_of(model: torch.nn.Module) -> ModelParts:
         list(walk.buffers.values()),
         walk.containers,
         {} if walk.is_shared else walk.n_parameters,
+        walk.is_lazy,
     )
 
 
@@ -49,6 +54,7 @@ class _Walk:
         self.containers: list[Container] = []
         self.n_parameters: dict[torch.nn.Module, int] = {}
         self.is_shared = False
+        self.is_lazy = False
 
     def enter(self, module: torch.nn.Module, scope: str) -> int:
         """The elements of the parameters at and below `module`."""
@@ -65,10 +71,10 @@ class _Walk:
                 n_parameters = self._add_parameters(parameters.values())
             if buffers:
                 self.containers.append(buffers)
-                self.buffers.update((id(it), it) for it in buffers.values() if it is not None)
+                self._add_buffers(buffers.values())
         else:
             n_parameters = self._add_parameters(module.parameters(recurse=False))
-            self.buffers.update((id(it), it) for it in module.buffers(recurse=False))
+            self._add_buffers(module.buffers(recurse=False))
         prefix = f"{scope}." if scope else ""
         for name, child in module._modules.items():
             if child is not None:
@@ -76,9 +82,13 @@ class _Walk:
         self.n_parameters[module] = n_parameters
         return n_parameters
 
-    def _add_parameters(self, parameters: Iterable[torch.Tensor | None]) -> int:
-        from torch.nn.parameter import is_lazy
+    def _add_buffers(self, buffers: Iterable[torch.Tensor | None]) -> None:
+        for buffer in buffers:
+            if buffer is not None:
+                self.buffers[id(buffer)] = buffer
+                self.is_lazy = self.is_lazy or is_lazy(buffer)
 
+    def _add_parameters(self, parameters: Iterable[torch.Tensor | None]) -> int:
         n_parameters = 0
         for parameter in parameters:
             if parameter is None:
@@ -87,6 +97,25 @@ class _Walk:
                 self.is_shared = True
                 continue
             self.parameters[id(parameter)] = parameter
-            if not is_lazy(parameter):
+            if is_lazy(parameter):
+                self.is_lazy = True
+            else:
                 n_parameters += parameter.numel()
         return n_parameters
+
+
+def is_lazy(tensor: torch.Tensor) -> bool:
+    """Whether a parameter or buffer does not know its size yet."""
+    if type(tensor) in _sized():
+        return False
+    from torch.nn.parameter import is_lazy as lacks_size
+
+    return bool(lacks_size(tensor))
+
+
+@cache
+def _sized() -> frozenset[type]:
+    """The types of most tensors."""
+    import torch
+
+    return frozenset((torch.Tensor, torch.nn.Parameter))

@@ -30,6 +30,20 @@ def calls_originals(func: FunctionType) -> bool:
     return all(namespace.get(name) is original for namespace, name, original in _named(func))
 
 
+def is_original_functional(name: str) -> bool:
+    """Whether `torch.nn.functional` has its own function of this name, and that calls torch's."""
+    namespace, original = _functional(name)
+    if namespace.get(name) is not original:
+        return False
+    return type(original) is not FunctionType or calls_originals(original)
+
+
+@cache
+def _functional(name: str) -> tuple[Namespace, object]:
+    module = "torch.nn.functional"
+    return vars(sys.modules[module]), _originals()[module][name]
+
+
 @cache
 def _originals() -> dict[str, Namespace]:
     loaded = {it: sys.modules[it] for it in PURE_MODULES if it in sys.modules}

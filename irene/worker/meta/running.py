@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +18,12 @@ from irene.worker.meta.autocast import watching_autocast
 from irene.worker.meta.device_path import running_as
 from irene.worker.meta.devices import accelerators_on_meta
 from irene.worker.meta.dispatch import Observer, stay_on_meta
+from irene.worker.meta.marks import unmark
 from irene.worker.meta.parts import Container, ModelParts
-from irene.worker.meta.recall import Recall, unmark
+from irene.worker.meta.recall import Recall
 from irene.worker.meta.tensors import is_small, keep_integers, stand_in, tensors_in
 from irene.worker.values import KnownValues
+from irene.worker.watching import making_calls
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +43,7 @@ def run_on_meta(
     """
     import torch
 
-    recall = None if observer is None else Recall(values, observer.weights, observer)
+    recall = None if observer is None else Recall(values, observer.weights, observer, device_type)
     with (
         _stand_ins(parts, values, observer),
         _unmarked(parts, args, kwargs),
@@ -48,7 +52,9 @@ def run_on_meta(
         accelerators_on_meta(Answers(values, observer, recall).function, shows_device=True),
         _eagerly(),
         torch.inference_mode(),
+        _garbage_waits(),
         stay_on_meta(values, observer, recall),
+        nullcontext() if recall is None else making_calls(recall.calling),
     ):
         result = parts.model(*args, **kwargs)
         # What a generator does it does when it is read.
@@ -60,7 +66,7 @@ def _unheard(_assumption: str) -> None:
 
 
 @contextmanager
-def left_as_it_was(model: torch.nn.Module) -> Iterator[None]:
+def left_as_it_was(modules: Iterable[torch.nn.Module]) -> Iterator[None]:
     """In eval mode for a while; then every attribute of every module as before.
 
     So are the dictionaries, lists and sets that attributes are, hooks among them, the contents
@@ -68,7 +74,7 @@ def left_as_it_was(model: torch.nn.Module) -> Iterator[None]:
     """
     import torch
 
-    before = [_Attributes(it) for it in model.modules()]
+    before = [_Attributes(it) for it in modules]
     state = random.getstate()
     try:
         with torch.random.fork_rng(devices=()):
@@ -84,27 +90,40 @@ def left_as_it_was(model: torch.nn.Module) -> Iterator[None]:
 class _Attributes:
     """What a module holds; that of a scripted module lives in C++, out of reach."""
 
+    __slots__ = ("_attributes", "_emptied", "_filled", "_held", "_module", "_tensors")
+
     def __init__(self, module: torch.nn.Module) -> None:
+        self._module = module
         self._held = vars(module)
         self._attributes = dict(self._held)
-        containers = [it for it in self._attributes.values() if isinstance(it, _CONTAINERS)]
-        self._contents = [(it, _content(it) if it else ()) for it in containers]
-        self._module = module
+        self._emptied: list[Any] = []  # containers with nothing in them: most, hooks above all
+        self._filled: list[tuple[Any, Any]] = []
+        self._tensors: list[tuple[str, torch.Tensor]] = []
+        atoms, tensor = _ATOMS, _tensor_type()
+        for name, value in self._attributes.items():
+            if type(value) in atoms:
+                continue
+            if isinstance(value, _CONTAINERS):
+                if value:
+                    self._filled.append((value, _content(value)))
+                else:
+                    self._emptied.append(value)
+            elif isinstance(value, tensor) and not value.is_meta and is_small(value):
+                self._tensors.append((name, value))
 
     def lend(self) -> None:
-        import torch
-
-        self._module.training = False
-        for name, value in self._attributes.items():
-            if isinstance(value, torch.Tensor) and not value.is_meta and is_small(value):
-                self._held[name] = value.clone()
+        if self._held.get("training") is not False:
+            self._module.training = False
+        for name, value in self._tensors:
+            self._held[name] = value.clone()
 
     def restore(self) -> None:
         self._held.clear()
         self._held.update(self._attributes)
-        for container, content in self._contents:
-            if not (container or content):
-                continue
+        for container in self._emptied:
+            if container:
+                container.clear()
+        for container, content in self._filled:
             container.clear()
             if isinstance(container, (list, deque)):
                 container.extend(content)
@@ -112,11 +131,19 @@ class _Attributes:
                 container.update(content)
 
 
+_ATOMS = frozenset((bool, int, float, str, type(None)))
 _CONTAINERS = (dict, list, set, deque)
 
 
 def _content(container: Any) -> Any:  # noqa: ANN401 - one of those
     return dict(container) if isinstance(container, dict) else list(container)
+
+
+@cache
+def _tensor_type() -> type[torch.Tensor]:
+    import torch
+
+    return torch.Tensor
 
 
 @contextmanager
@@ -157,6 +184,18 @@ def _real_tensors(parts: ModelParts) -> Iterator[tuple[Container, str, torch.Ten
         for name, tensor in container.items():
             if tensor is not None and not tensor.is_meta:
                 yield container, name, tensor
+
+
+@contextmanager
+def _garbage_waits() -> Iterator[None]:
+    """A pass makes many small objects, and looking through all of torch for garbage takes longer."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _eagerly() -> AbstractContextManager[object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from types import FrameType
@@ -15,7 +15,7 @@ from irene.worker.frames import UserCode
 from irene.worker.meta import ModelParts, Operator, Weights, tensors_in
 from irene.worker.tracing.notes import Note, note_of
 from irene.worker.tracing.trees import Event, Folding
-from irene.worker.watching import watching_calls
+from irene.worker.watching import Make, watching_calls
 
 if TYPE_CHECKING:
     import torch
@@ -86,17 +86,17 @@ class Recorder:
 
     def _called(
         self,
-        original: Callable[..., object],
+        make: Make,
         module: torch.nn.Module,
         args: tuple[object, ...],
         kwargs: dict[str, object],
     ) -> object:
         if threading.get_ident() != self._thread:
             self._leave_unpriced(type(module).__name__, "it runs on another thread")
-            return original(module, *args, **kwargs)
+            return make(module, args, kwargs)
         opened = self._enter(module)
         try:
-            return original(module, *args, **kwargs)
+            return make(module, args, kwargs)
         except BaseException:
             self.last_scope = self.last_scope or opened.scope
             raise

@@ -6,7 +6,6 @@ import inspect
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from itertools import chain
 from typing import TYPE_CHECKING, cast
 
 from irene.tree import Assumption, DeviceType, Location, TensorSpec, Trace
@@ -18,6 +17,7 @@ from irene.worker.meta import (
     MEMO,
     ModelParts,
     Weights,
+    is_lazy,
     left_as_it_was,
     parts_of,
     run_on_meta,
@@ -63,7 +63,7 @@ def trace_built(built: BuiltModel, device_type: DeviceType) -> Trace:
     """
     args, kwargs = built.inputs(on_meta=True)
     return _traced(
-        built.model,
+        parts_of(built.model),
         args,
         kwargs,
         user_code=built.user_code,
@@ -90,9 +90,8 @@ def trace_module(
     Raises:
         Refused: its forward pass fails.
     """
-    from torch.nn.parameter import is_lazy
-
-    if any(is_lazy(it) for it in chain(model.parameters(), model.buffers())):
+    parts = parts_of(model)
+    if parts.is_lazy:
         raise refuse(
             "forward",
             f"{type(model).__name__} has lazy layers that do not know their sizes yet.",
@@ -103,9 +102,9 @@ def trace_module(
         "tuple[tuple[object, ...], dict[str, object]]",
         to_meta((tuple(args), dict(kwargs or {})), values),
     )
-    with left_as_it_was(model):
+    with left_as_it_was(parts.scopes):
         return _traced(
-            model,
+            parts,
             meta_args,
             meta_kwargs,
             user_code=UserCode("", None),
@@ -137,7 +136,7 @@ def warm_up() -> None:
 
 
 def _traced(  # noqa: PLR0913 - the parts of a Trace
-    model: torch.nn.Module,
+    parts: ModelParts,
     args: tuple[object, ...],
     kwargs: Mapping[str, object],
     *,
@@ -153,7 +152,6 @@ def _traced(  # noqa: PLR0913 - the parts of a Trace
 
     if notes.is_full() or trees.is_full():
         forget()  # all at once and between passes: equal things are told by identity
-    parts = parts_of(model)
     recorder = Recorder(parts, _weights_of(parts), user_code, created_at)
     try:
         with recorder.watching_calls(), _room_for_frames():
@@ -165,7 +163,7 @@ def _traced(  # noqa: PLR0913 - the parts of a Trace
         mode="inference",
         arguments=arguments,
         inputs=inputs,
-        dtype=parameter_dtype(model),
+        dtype=parameter_dtype(parts.model),
         assumptions=tuple(dict.fromkeys((*assumptions, *recorder.assumptions))),
         unpriced=tuple(dict.fromkeys(recorder.unpriced)),
         torch_version=torch.__version__,
@@ -185,8 +183,6 @@ def _room_for_frames() -> Iterator[None]:
 
 
 def _weights_of(parts: ModelParts) -> Weights:
-    from torch.nn.parameter import is_lazy
-
     weights = Weights()
     for buffer in parts.buffers:
         if not is_lazy(buffer):
