@@ -1,6 +1,6 @@
 """From an edited text to its new tree, through the worker, as an editor asks for it.
 
-Each edit is a width that was not seen before. The baseline is what a worker takes to answer a
+Each edit is a width that was not seen before, typed a moment after the last. The baseline is what a worker takes to answer a
 question that needs no model, in turn with the edits.
 """
 
@@ -22,6 +22,7 @@ from irene.worker.protocol import BuildSpec, EnvironmentRequest, Request, TraceR
 ROOT = Path(__file__).parents[1]
 N_EDITS = 50
 N_FIRST = 5  # the parent imports, and learns
+BETWEEN_KEYS_S = 0.1
 
 
 def main() -> int:
@@ -63,6 +64,7 @@ async def _edited(
 
 
 async def _time_s(worker: Worker, request: Request) -> float:
+    await asyncio.sleep(BETWEEN_KEYS_S)
     start = time.perf_counter()
     answer = await worker.run(request, limit_s=60.0)
     assert isinstance(answer, Trace) or not isinstance(request, TraceRequest), answer

@@ -51,9 +51,9 @@ def measure() -> dict[str, float]:
     import transformers.models.llama.modeling_llama  # noqa: F401 - its memory is not the trace's
 
     from irene.worker.protocol import BuildSpec
-    from irene.worker.tracing import trace, warm_up
+    from irene.worker.tracing import trace, trace_sample
 
-    warm_up()
+    trace_sample()
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "config.json").write_text(json.dumps(CONFIG), "utf-8")
         spec = BuildSpec("", "", "", (), None, (), folder, 1, 512, None, None)

@@ -252,8 +252,23 @@ async def test_a_worker_that_died_while_idle_is_replaced_without_a_word(
     started = set(psutil.Process().children(recursive=True)) - before
     for it in started:
         it.kill()
-    await until(lambda: not any(psutil.pid_exists(it.pid) for it in started))
+    await until(lambda: not any(is_running(it.pid) for it in started))
     await asyncio.sleep(0.1)  # until the runner has heard of it
+    await answers(worker)
+    await worker.close()
+
+
+async def test_a_child_that_is_ended_while_it_waits_is_replaced_without_a_word() -> None:
+    """One is forked ahead of each request."""
+    before = set(psutil.Process().children())
+    worker = Worker(sys.executable)
+    await answers(worker)
+    (parent,) = set(psutil.Process().children()) - before
+
+    await asyncio.sleep(1.0)  # until the child that answered has gone
+    for child in parent.children():
+        child.kill()
+    await asyncio.sleep(1.0)  # until all of its threads have gone
     await answers(worker)
     await worker.close()
 

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from irene.worker.building.building import BuiltModel, build, with_mended_inputs
+from irene.worker.building.construction import construct
 
-__all__ = ["BuiltModel", "build", "with_mended_inputs"]
+__all__ = ["BuiltModel", "build", "construct", "with_mended_inputs"]

@@ -6,6 +6,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,7 @@ def construct(
         return _make(make, dtype, user_code, contextlib.nullcontext(), KnownValues())
     values = KnownValues()
     try:
-        with _on_meta(), accelerators_on_meta():
+        with _on_meta(), accelerators_on_meta(_without_filling):
             return _make(make, dtype, user_code, stay_on_meta(values), values)
     except _NeedsValuesError as err:
         return _make_small(make, dtype, user_code, err)
@@ -85,6 +86,29 @@ def _on_meta() -> contextlib.AbstractContextManager[object]:
 
     mode: contextlib.AbstractContextManager[object] = OnMeta(torch.device("meta"))
     return mode
+
+
+def _without_filling(
+    func: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
+) -> object:
+    """The layers of torch fill new weights with random numbers, which meta tensors do not hold.
+
+    What other code asks for runs, as it may be wrong.
+    """
+    if func in _random_fillings():
+        asking = sys._getframe(4)  # past two modes' ways and the function: who calls it
+        tensor = args[0] if args else kwargs.get("tensor")
+        name = str(asking.f_globals.get("__name__", ""))
+        if name.startswith("torch.nn.modules.") and getattr(tensor, "is_meta", False):
+            return tensor
+    return func(*args, **kwargs)
+
+
+@cache
+def _random_fillings() -> frozenset[Callable[..., object]]:
+    from torch.nn import init
+
+    return frozenset((init.kaiming_uniform_, init.uniform_, init.normal_))
 
 
 class _NeedsValuesError(Exception):

@@ -1,6 +1,7 @@
 """Serving where a process can be forked: a warm parent, and a child for each request.
 
-The child is its own session, so that it can be ended with all that it started. It writes
+The next child is forked before its request comes: a process as large as torch takes longer to
+fork than a small model takes to trace. The child is its own session, so that it can be ended with all that it started. It writes
 to a pipe of its own and the parent hands on whole lines: a child that dies half-way leaves
 no half line, and the parent says how it died. Each line of that pipe begins with a mark.
 """
@@ -44,14 +45,22 @@ def serve(requests_fd: int, answers_fd: int) -> None:
     _Parent(requests_fd, answers_fd).run()
 
 
+@dataclass(frozen=True, slots=True)
+class _Process:
+    """A child, and the parent's ends of its pipes."""
+
+    pid: int
+    orders_fd: int
+    answers_fd: int
+    life_fd: int  # closed when the parent is gone, which ends the child
+
+
 @dataclass(slots=True)
 class _Child:
     """A request on its way, in a process of its own."""
 
     call: protocol.Call
-    pid: int
-    answers_fd: int
-    life_fd: int  # closed when the parent is gone, which ends the child
+    process: _Process
     started_s: float
     lines: protocol.LineSplitter = field(default_factory=protocol.LineSplitter)
     answered: bool = False
@@ -61,7 +70,7 @@ class _Child:
 
 
 class _Parent:
-    """At most one child runs; the requests behind it wait in their order."""
+    """At most one child runs, else one is spare; the requests behind it wait in their order."""
 
     def __init__(self, requests_fd: int, answers_fd: int) -> None:
         self._requests_fd = requests_fd
@@ -69,12 +78,16 @@ class _Parent:
         self._lines = protocol.LineSplitter()
         self._waiting: deque[protocol.Call] = deque()
         self._child: _Child | None = None
+        self._spare: _Process | None = None
         self._wake_fd, self._waker_fd = _wake_when_a_child_ends()
 
     def run(self) -> None:
         while True:
             while self._child is None and self._waiting:
                 self._child = self._started(self._waiting.popleft())
+            if self._child is None and self._spare is None:
+                with suppress(OSError):  # the next request says what the system lacks
+                    self._spare = self._forked()
             ready = self._select()
             if self._requests_fd in ready and not self._read_requests():
                 self._end_child()
@@ -87,7 +100,7 @@ class _Parent:
     def _select(self) -> list[int]:
         fds = [self._requests_fd, self._wake_fd]
         if self._child is not None and self._child.is_open:
-            fds.append(self._child.answers_fd)
+            fds.append(self._child.process.answers_fd)
         return select.select(fds, [], [])[0]
 
     def _read_requests(self) -> bool:
@@ -115,7 +128,7 @@ class _Parent:
 
     def _attend(self, child: _Child) -> None:
         """Hand on what the child wrote; once it has ended, say so and clean up after it."""
-        ended, status = os.waitpid(child.pid, os.WNOHANG)
+        ended, status = os.waitpid(child.process.pid, os.WNOHANG)
         self._hand_on(child)
         if not ended:
             return
@@ -131,7 +144,7 @@ class _Parent:
     def _hand_on(self, child: _Child) -> None:
         with suppress(BlockingIOError):
             while child.is_open:
-                piece = os.read(child.answers_fd, 1 << 20)
+                piece = os.read(child.process.answers_fd, 1 << 20)
                 child.is_open = bool(piece)
                 for line in child.lines.feed(piece):
                     self._hand_on_line(child, line)
@@ -151,14 +164,14 @@ class _Parent:
         if child is None:
             return
         with suppress(ProcessLookupError):
-            os.kill(child.pid, signal.SIGKILL)  # also where its session has not begun yet
+            os.kill(child.process.pid, signal.SIGKILL)  # also where its session has not begun yet
         self._forget(child)
-        os.waitpid(child.pid, 0)
+        os.waitpid(child.process.pid, 0)
 
     def _forget(self, child: _Child) -> None:
         with suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGKILL)
-        _close(child.answers_fd, child.life_fd)
+            os.killpg(child.process.pid, signal.SIGKILL)
+        _close(child.process.answers_fd, child.process.life_fd)
         self._child = None
 
     def _say(self, request_id: int, answer: protocol.Answer) -> None:
@@ -172,39 +185,61 @@ class _Parent:
             return None
 
     def _start(self, call: protocol.Call) -> _Child:
+        order = protocol.encode_request(call.request_id, call.request, call.limit_s)
+        while True:
+            process, self._spare = self._spare or self._forked(), None
+            try:
+                started_s = time.monotonic()
+                serving.write_line(process.orders_fd, order)
+            except BrokenPipeError:  # something ended it while it waited
+                _close(process.answers_fd, process.life_fd)
+                os.waitpid(process.pid, 0)
+            else:
+                return _Child(call, process, started_s)
+            finally:
+                _close(process.orders_fd)
+
+    def _forked(self) -> _Process:
+        orders_end_fd, orders_fd = os.pipe()
         answers_fd, answers_end_fd = os.pipe()
         life_end_fd, life_fd = os.pipe()
         os.set_blocking(answers_fd, False)
         sys.stdout.flush()
         sys.stderr.flush()
         gc.freeze()  # the collector of the child need not touch, and so copy, the parent's pages
-        started_s = time.monotonic()
         try:
             pid = _fork()
         except OSError:
-            _close(answers_fd, life_fd, answers_end_fd, life_end_fd)
+            _close(orders_fd, answers_fd, life_fd, orders_end_fd, answers_end_fd, life_end_fd)
             raise
         if pid == 0:
-            _close(answers_fd, life_fd, self._requests_fd, self._answers_fd)
-            self._become_child(call, answers_end_fd, life_end_fd)
-        _close(answers_end_fd, life_end_fd)
-        return _Child(call, pid, answers_fd, life_fd, started_s)
+            _close(orders_fd, answers_fd, life_fd, self._requests_fd, self._answers_fd)
+            self._become_child(orders_end_fd, answers_end_fd, life_end_fd)
+        _close(orders_end_fd, answers_end_fd, life_end_fd)
+        return _Process(pid, orders_fd, answers_fd, life_fd)
 
-    def _become_child(self, call: protocol.Call, answers_fd: int, life_fd: int) -> NoReturn:
+    def _become_child(self, orders_fd: int, answers_fd: int, life_fd: int) -> NoReturn:
         try:
             os.setsid()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             _close(self._wake_fd, self._waker_fd)
             threading.Thread(target=_end_with_parent, args=(life_fd,), daemon=True).start()
-            _serve_in_child(call, answers_fd)
+            if not select.select([orders_fd], [], [], 0)[0]:
+                serving.warm_up_child()
+            with os.fdopen(orders_fd, encoding="utf-8") as orders:
+                order = orders.readline()
+            if order:
+                _serve_in_child(order, answers_fd)
         except BaseException:  # noqa: BLE001 - the worker's rim: the parent's code ends here
             _log.exception("fault of IrEne in a child")
             os._exit(1)
         serving.leave()
 
 
-def _serve_in_child(call: protocol.Call, answers_fd: int) -> None:
+def _serve_in_child(order: str, answers_fd: int) -> None:
+    call = protocol.decode_request(order)
+    assert isinstance(call, protocol.Call)
     before = frozenset(sys.modules)
     begin = sharing.moment()
 

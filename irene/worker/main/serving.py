@@ -9,6 +9,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -84,10 +85,17 @@ def warm_up() -> None:
         return
     watching.watch_often()
     try:
-        tracing.warm_up()
+        tracing.trace_sample()
         loading.our_modules()
     except Exception:  # noqa: BLE001 - the worker's rim: only warmth is lost
-        _log.warning("torch does not trace a linear layer", exc_info=True)
+        _log.warning("torch does not trace a small model", exc_info=True)
+
+
+def warm_up_child() -> None:
+    """Make the pages that every request writes to this process's own, before there is one."""
+    if "torch" in sys.modules:
+        with suppress(Exception):  # the parent has said what fails
+            tracing.trace_sample()
 
 
 def serve(call: protocol.Call, outlet: Outlet) -> None:

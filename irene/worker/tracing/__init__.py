@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from irene.worker.tracing.tracing import forget, trace, trace_built, trace_module, warm_up
+from irene.worker.tracing.sample import trace_sample
+from irene.worker.tracing.tracing import forget, trace, trace_built, trace_module
 
-__all__ = ["forget", "trace", "trace_built", "trace_module", "warm_up"]
+__all__ = ["forget", "trace", "trace_built", "trace_module", "trace_sample"]

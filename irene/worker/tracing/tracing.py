@@ -124,17 +124,6 @@ def forget() -> None:
     trees.forget()
 
 
-def warm_up() -> None:
-    """Have torch load what it loads with a first forward pass on meta.
-
-    That includes modules of the standard library whose names a user's file may have, such as
-    `profile`: they must be loaded before the user's folder is looked at.
-    """
-    import torch
-
-    trace_module(torch.nn.Linear(1, 1), (torch.zeros(1, 1),))
-
-
 def _traced(  # noqa: PLR0913 - the parts of a Trace
     parts: ModelParts,
     args: tuple[object, ...],

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from irene.tree import Node, Trace, check_sums, matrix_flops, trace_from_json, trace_to_json, walk
 from irene.worker.protocol import BuildSpec, InputExpression, Refusal
 from irene.worker.refusals import Refused
-from irene.worker.tracing import trace, trace_module
+from irene.worker.tracing import trace, trace_module, trace_sample
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 MODELS = Path(transformers.__file__).parent / "models"
@@ -483,3 +483,8 @@ def test_the_first_layer_tells_the_input_and_that_is_said(
     made = trace(spec("/work/user/net.py", "Net", text, batch_size=4, sequence_length=16))
     assert [it.shape for it in made.inputs] == [shape]
     assert any("from the first layer" in it.text for it in made.assumptions)
+
+
+def test_the_sample_that_warms_a_process_is_like_other_models() -> None:
+    """It runs, and so touches what they touch."""
+    assert trace_sample().root.flops > 0

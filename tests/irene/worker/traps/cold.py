@@ -15,7 +15,7 @@ import torch
 
 from irene.tree import trace_to_json
 from irene.worker.refusals import Refused
-from irene.worker.tracing import trace_module, warm_up
+from irene.worker.tracing import trace_module, trace_sample
 from traps import TRAPS, Trap
 
 
@@ -45,7 +45,7 @@ def _print_outcome(trap: Trap, batch: int) -> None:
 
 def _main(batches: list[int]) -> None:
     torch.set_num_threads(1)
-    warm_up()  # imports what a first trace imports
+    trace_sample()  # imports what a first trace imports
     for trap in TRAPS.values():
         for batch in batches:
             if not hasattr(os, "fork"):
