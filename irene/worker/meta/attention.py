@@ -8,7 +8,7 @@ On meta torch knows no fused kernel and takes the products apart. The choice fol
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -18,9 +18,11 @@ from irene.worker.meta.dtypes import check_dtypes
 if TYPE_CHECKING:
     import torch
 
-Backend = Literal["math", "flash", "efficient"]
+Backend = Literal["math", "flash", "efficient", "cudnn"]
 
+_LEAST_DIMENSIONS = 2
 _LARGEST_FLASH_HEAD = 256
+_LARGEST_CUDNN_HEAD = 128
 _FLASH_HEAD_MULTIPLE = 8
 
 
@@ -30,7 +32,7 @@ def attend(args: tuple[object, ...], kwargs: Mapping[str, object]) -> torch.Tens
     query (..., h, s, d), key (..., g, t, d), value (..., g, t, e) -> (..., h, s, e).
 
     Raises:
-        RuntimeError: query, key and value do not fit each other.
+        RuntimeError: the arguments do not fit each other, or no enabled kernel takes them.
     """
     import torch
 
@@ -43,7 +45,7 @@ def attend(args: tuple[object, ...], kwargs: Mapping[str, object]) -> torch.Tens
         scale=cast("float | None", given.get("scale")),
         grouped=bool(given.get("enable_gqa", False)),
     )
-    _check(query, key, value)
+    _check((query, key, value), mask, options)
     backend = _backend((query, key, value), mask, options)
     mask = _additive(mask, query)
     aten = torch.ops.aten
@@ -60,9 +62,12 @@ def attend(args: tuple[object, ...], kwargs: Mapping[str, object]) -> torch.Tens
         out = _flash(query, key, value, options)
     else:
         bias = None if mask is None else _aligned(mask, query, key)
-        out = aten._scaled_dot_product_efficient_attention(
-            query, key, value, bias, False, *always, scale=options.scale
-        )[0]
+        fused = (
+            aten._scaled_dot_product_efficient_attention
+            if backend == "efficient"
+            else aten._scaled_dot_product_cudnn_attention
+        )
+        out = fused(query, key, value, bias, False, *always, scale=options.scale)[0]
     return cast("torch.Tensor", out)
 
 
@@ -85,33 +90,52 @@ _Tensors = tuple["torch.Tensor", "torch.Tensor", "torch.Tensor"]
 _PARAMETERS = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 
 
-def _check(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> None:
-    check_dtypes("scaled_dot_product_attention", (query, key, value))
+def _check(tensors: _Tensors, mask: torch.Tensor | None, options: _Options) -> None:
+    """Refuse what every kernel refuses (`validate_sdpa_input`), and keys without values."""
+    import torch
+
+    check_dtypes("scaled_dot_product_attention", tensors)
+    query, key, value = tensors
+    shapes = [tuple(it.shape) for it in tensors]
+    if min(map(len, shapes)) < _LEAST_DIMENSIONS:
+        raise RuntimeError(f"query, key and value have two dimensions or more, not {shapes}")
     if query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
-        shapes = [tuple(it.shape) for it in (query, key, value)]
         raise RuntimeError(f"query, key and value do not fit each other: {shapes}")
+    if mask is not None and mask.dtype not in (torch.bool, torch.float32, query.dtype):
+        raise RuntimeError(
+            "attn_mask is of bool, float32 or the dtype of the query, "
+            f"not {str(mask.dtype).removeprefix('torch.')}"
+        )
+    if not 0 <= options.dropout <= 1:
+        raise RuntimeError(f"dropout_p is between 0 and 1, not {options.dropout}")
 
 
 def _backend(tensors: _Tensors, mask: torch.Tensor | None, options: _Options) -> Backend:
     if current_device_type() == "cpu":
         return _cpu_backend(tensors, mask, options)
-    if any(it.dim() != 4 or it.stride(-1) != 1 or 0 in it.shape for it in tensors):
-        return "math"
-    has_flash, has_efficient, _ = enabled_attention()
-    if has_flash and _fits_flash(tensors, mask, options):
-        return "flash"
-    return "efficient" if has_efficient and _fits_efficient(tensors, mask, options) else "math"
+    *is_enabled, order = enabled_attention()
+    for number in order:
+        if number < len(_BACKENDS) and is_enabled[number]:
+            backend, fits = _BACKENDS[number]
+            if fits(tensors, mask, options):
+                return backend
+    raise RuntimeError("no enabled kernel of attention takes these tensors")
+
+
+def _fits_math(_tensors: _Tensors, _mask: torch.Tensor | None, _options: _Options) -> bool:
+    return True
 
 
 def _fits_flash(tensors: _Tensors, mask: torch.Tensor | None, options: _Options) -> bool:
     query, key, value = tensors
     size = query.shape[-1]
-    is_square = query.shape[-2] == key.shape[-2]
     return (
-        mask is None
+        _is_dense(tensors)
+        and _has_heads(tensors, options)
+        and mask is None
         and query.element_size() == 2
         and value.shape[-1] == size <= _LARGEST_FLASH_HEAD
-        and (is_square or not options.is_causal)
+        and (query.shape[-2] == key.shape[-2] or not options.is_causal)
     )
 
 
@@ -120,11 +144,48 @@ def _fits_efficient(tensors: _Tensors, mask: torch.Tensor | None, options: _Opti
     query, _, value = tensors
     multiple = 16 // query.element_size()
     return (
-        not options.grouped
+        _is_dense(tensors)
+        and not options.grouped
+        and _has_heads(tensors, options)
         and query.element_size() in (2, 4)
         and query.shape[-1] % multiple == value.shape[-1] % multiple == 0
         and (mask is None or mask.stride(-1) == 1)
     )
+
+
+def _fits_cudnn(tensors: _Tensors, mask: torch.Tensor | None, options: _Options) -> bool:
+    query, key, value = tensors
+    sizes = query.shape[-1], value.shape[-1]
+    return (
+        _is_dense(tensors)
+        and _has_heads(tensors, options)
+        and query.element_size() == 2
+        and all(it % _FLASH_HEAD_MULTIPLE == 0 and it <= _LARGEST_CUDNN_HEAD for it in sizes)
+        and key.shape[-2] > 1
+        and (mask is None or mask.stride(-1) == 1)
+    )
+
+
+_Fits = Callable[[_Tensors, "torch.Tensor | None", _Options], bool]
+_BACKENDS: tuple[tuple[Backend, _Fits], ...] = (
+    ("math", _fits_math),
+    ("flash", _fits_flash),
+    ("efficient", _fits_efficient),
+    ("cudnn", _fits_cudnn),
+)
+"""Each at its number in `torch.nn.attention.SDPBackend`, and what it takes."""
+
+
+def _is_dense(tensors: _Tensors) -> bool:
+    return all(it.dim() == 4 and it.stride(-1) == 1 and 0 not in it.shape for it in tensors)
+
+
+def _has_heads(tensors: _Tensors, options: _Options) -> bool:
+    """Whether no batch or head is broadcast, but heads of keys that are grouped."""
+    query, key, value = (tuple(it.shape[:2]) for it in tensors)
+    if options.grouped:
+        return query[0] == key[0] and key == value and query[1] % key[1] == 0
+    return query == key == value
 
 
 def _cpu_backend(tensors: _Tensors, mask: torch.Tensor | None, options: _Options) -> Backend:
@@ -182,9 +243,11 @@ def _flash(
 
 
 def _aligned(mask: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-    """The mask expanded to all heads.
+    """The mask expanded to all heads; its kernels add numbers of the query's dtype alone.
 
     Torch pads it where its rows do not begin at 16 bytes, a copy that is left out here: it would
     have every length run other operations.
     """
+    if mask.dtype != query.dtype:
+        raise RuntimeError("on a GPU a mask to add has the dtype of the query")
     return mask.expand(*query.shape[:-1], key.shape[-2])

@@ -28,16 +28,26 @@ def current_device_type() -> DeviceType:
     return _running.get()
 
 
-def enabled_attention() -> tuple[bool, bool, bool]:
-    """Whether flash, memory-efficient and unfused attention may be taken."""
+def enabled_attention() -> tuple[bool, bool, bool, bool, tuple[int, ...]]:
+    """Whether unfused, flash, memory-efficient and cuDNN's attention may be taken; their order.
+
+    All are numbered as in `torch.nn.attention.SDPBackend`: 0, 1, 2, 3.
+    """
     import torch
 
     kernels = torch._C
     return (
+        kernels._get_math_sdp_enabled(),
         kernels._get_flash_sdp_enabled(),
         kernels._get_mem_efficient_sdp_enabled(),
-        kernels._get_math_sdp_enabled(),
+        kernels._get_cudnn_sdp_enabled(),
+        tuple(getattr(kernels, "_get_sdp_priority_order", _usual_order)()),
     )
+
+
+def _usual_order() -> tuple[int, ...]:
+    """Flash, memory-efficient, unfused: before torch 2.6 nobody could choose another."""
+    return 1, 2, 0
 
 
 def shown_device() -> torch.device:
