@@ -62,6 +62,7 @@ class Operator:
     is_composite: bool
     is_mutable: bool
     written: tuple[tuple[int, str], ...]  # position and name of arguments that it writes to
+    outputs: frozenset[str]  # names of arguments that it writes to and does not read: `out=`
     makes_tensor: bool  # from no tensor, on a device that it is given
 
     def written_among(
@@ -179,5 +180,6 @@ def operator_of(func: torch._ops.OpOverload) -> Operator:
             for i, it in enumerate(arguments)
             if it.alias_info is not None and it.alias_info.is_write
         ),
+        outputs=frozenset(it.name for it in arguments if it.is_out),
         makes_tensor=any(it.name == "device" for it in arguments),
     )

@@ -51,7 +51,11 @@ class Weights:
         call = Call(
             name=operator.name,
             args=tuple(self._described(it, inputs) for it in args),
-            kwargs={name: self._described(it, inputs) for name, it in kwargs.items()},
+            kwargs={
+                name: self._described(it, inputs)
+                for name, it in kwargs.items()
+                if name not in operator.outputs
+            },
             inputs=tuple(inputs),
             outputs=tuple(self._operand(it) for it in tensors_in((result,), {})),
         )

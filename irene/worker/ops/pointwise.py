@@ -39,6 +39,12 @@ def fill(call: Call) -> tuple[Cost, ...]:
     return (cost(call, "elementwise", 0, n_bytes=sum(it.n_bytes for it in call.outputs)),)
 
 
+def random_fill(call: Call, flops: int) -> tuple[Cost, ...]:
+    # normal_, uniform_, bernoulli_(p): written only, from what probabilities there are
+    n_bytes = read_bytes(call.inputs[1:]) + sum(it.n_bytes for it in call.outputs)
+    return (cost(call, "elementwise", flops * call.n_outputs, n_bytes=n_bytes),)
+
+
 def gather(call: Call, primitive: Primitive) -> tuple[Cost, ...]:
     # the returned rows are read and written, the indices read
     indices = read_bytes(call.inputs[1:]) if len(call.inputs) > 1 else 0
@@ -182,7 +188,10 @@ _FLOPS_PER_INPUT: dict[int, str] = {
 _KERNELS = {"native_group_norm": 3, "sort": 3, "argsort": 3, "topk": 2}
 """Launches of a GPU where they are several: moments, scale and shift, and their application
 (`cuda/group_norm_kernel.cu`); copies and indices before a sort; a selection, and the sort of it."""
-_SOFTMAX = {"_softmax": 5, "_log_softmax": 5, "_safe_softmax": 5}
+_SOFTMAX = dict.fromkeys(
+    ["_softmax", "_log_softmax", "_safe_softmax", "softmax", "log_softmax"],  # these two as `out=`
+    5,
+)
 _NORMS = {
     "native_layer_norm": 8,
     "_fused_rms_norm": 4,
@@ -241,6 +250,11 @@ POINTWISE_RULES: dict[str, Rule] = {
         ],
         fill,
     ),
+    **dict.fromkeys(
+        ["cauchy_", "exponential_", "geometric_", "log_normal_", "normal_", "uniform_"],
+        partial(random_fill, flops=_TRANSCENDENTAL),
+    ),
+    **dict.fromkeys(["bernoulli_", "random_"], partial(random_fill, flops=1)),
     **dict.fromkeys(
         ("gather", "index", "index_select", "_unsafe_index", "take", "take_along_dim"),
         partial(gather, primitive="elementwise"),

@@ -95,6 +95,10 @@ def in_order(tensor: torch.Tensor) -> torch.Tensor:
     return torch.arange(tensor.numel()).view(tensor.shape)
 
 
+WRITTEN_ONLY = ("copy_", "fill_", "zero_", "zeros", "ones", "full", "arange", "new_zeros", "normal_",
+                "uniform_", "exponential_", "bernoulli_")  # fmt: skip
+
+
 class Memory(TorchDispatchMode):
     """For each operation of a real run the bytes that it must read and write, and our count."""
 
@@ -110,7 +114,9 @@ class Memory(TorchDispatchMode):
         if operator.is_composite and operator.name != "linear":
             with self:
                 return func._op_dk(torch._C.DispatchKey.CompositeImplicitAutograd, *args, **kwargs)
-        inputs = [it for it in torch.utils._pytree.tree_leaves((args, kwargs))
+        written = {it.name for it in func._schema.arguments if it.is_out}
+        given = {name: it for name, it in kwargs.items() if name not in written}
+        inputs = [it for it in torch.utils._pytree.tree_leaves((args, given))
                   if isinstance(it, torch.Tensor)]  # fmt: skip
         read = self._read(operator.name, func, args, inputs)
         result = func(*args, **kwargs)
@@ -125,10 +131,10 @@ class Memory(TorchDispatchMode):
 
     @staticmethod
     def _read(name: str, func: Any, args: tuple[Any, ...], inputs: list[torch.Tensor]) -> Places:
-        if name in ("copy_", "fill_", "zero_", "zeros", "ones", "full", "arange", "new_zeros"):
+        if name in WRITTEN_ONLY:
             return places(*inputs[1:])  # the target is not read
         if name in ("embedding", "index", "index_select", "gather"):
-            rows = func(in_order(args[0]), *args[1:])
+            rows = func.overloadpacket(in_order(args[0]), *args[1:])
             everything = list(places(args[0].contiguous()).items())
             return {**dict(everything[int(i)] for i in rows.unique()), **places(*inputs[1:])}
         return places(*inputs)
@@ -168,6 +174,19 @@ RUNS: dict[str, Callable[[], object]] = {
     "rows": lambda: (nn.Embedding(9, 4)(ROWS_OF_X), X[ROWS_OF_X], X.index_select(1, ROWS_OF_X),
                      X.gather(1, ROWS_OF_X.view(3, 1))),
     "in place": lambda: (X.clone().add_(1).relu_(), X.clone().copy_(X[0]), torch.zeros(3).fill_(1)),
+    "to a given output": lambda: (
+        torch.add(X, X[0], out=torch.empty(6, 16)), torch.mm(X, X.T, out=torch.empty(6, 6)),
+        torch.sum(X, 1, out=torch.empty(6)), torch.cat((X, X), out=torch.empty(12, 16)),
+        torch.topk(X, 2, out=(torch.empty(6, 2), torch.empty(6, 2).long())),
+        torch.sort(X, out=(torch.empty(6, 16), torch.empty(6, 16).long())),
+        torch.index_select(X, 0, ROWS_OF_X, out=torch.empty(3, 16)), X.exp().sqrt_(),
+        torch.softmax(X, 1, out=torch.empty(6, 16)), torch.arange(8, out=torch.empty(8)),
+        torch.addmm(torch.zeros(6), X, X.T, out=torch.empty(6, 6)), torch.add(X, X, out=X.clone()),
+        torch.where(X > 0, X, X.T.contiguous().T, out=torch.empty(6, 16)),
+    ),
+    "random": lambda: (torch.empty(6, 16).normal_(), torch.empty(6).uniform_(),
+                       torch.empty(6).exponential_(), torch.randn(6),
+                       torch.empty(6).bernoulli_(0.5), X.sigmoid().bernoulli()),
     "moved": lambda: (torch.cat([X, X[:2]]), torch.stack([X, X]), X.T.contiguous(), X.half(),
                       functional.pad(X, (1, 1)), torch.where(X > 0, X, 0.0), X.tril()),
     "reduced": lambda: (X.sum(0), X.mean(), X.amax(1), X.std(1), X.norm(), X.cumsum(0),
