@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _running: ContextVar[DeviceType] = ContextVar("_running", default="cuda")
 
+_APART = 16  # bits: what tells two storages apart are at least 16 bytes, so they lie 1 MiB apart
+
 COMPUTE_CAPABILITY = (8, 0)
 """What code that asks a GPU for its generation is told: an Ampere card, or newer."""
 
@@ -57,6 +59,12 @@ def shown_device() -> torch.device:
     return torch.device("cuda", 0) if current_device_type() == "cuda" else torch.device("cpu")
 
 
+def address_of(tensor: torch.Tensor) -> int:
+    """Where a tensor on meta begins, as if it had memory; bytes."""
+    offset = int(tensor.storage_offset()) * tensor.element_size()
+    return _beginning(tensor.untyped_storage()) + offset
+
+
 @contextmanager
 def running_as(wanted: DeviceType, assume: Callable[[str], None]) -> Iterator[None]:
     """While it lasts torch answers its own questions about devices as on `wanted`.
@@ -87,6 +95,7 @@ def _answers(
         return False
 
     return (
+        (torch.UntypedStorage, "data_ptr", _beginning),
         (torch, "_nested_tensor_from_mask_left_aligned", is_left_aligned),
         # Asked before fused layers: a function mode alone makes torch's own answer yes.
         (torch.overrides, "has_torch_function", _has_torch_function),
@@ -94,6 +103,14 @@ def _answers(
         (torch.cuda, "is_bf16_supported", lambda *_, **__: True),
         (getattr(torch.cuda.amp, "common", None), "amp_definitely_not_available", lambda: False),
     )
+
+
+def _beginning(storage: torch.UntypedStorage) -> int:
+    """The address of a piece of memory; on meta one that no other has."""
+    import torch
+
+    real: int = torch._C.StorageBase.data_ptr(storage)  # type: ignore[attr-defined] # of C++
+    return real or storage._cdata << _APART
 
 
 def _has_torch_function(arguments: object) -> bool:

@@ -12,7 +12,7 @@ from functools import cache
 from types import FrameType
 from typing import TYPE_CHECKING, cast
 
-from irene.worker.meta.device_path import current_device_type, shown_device
+from irene.worker.meta.device_path import address_of, current_device_type, shown_device
 
 if TYPE_CHECKING:
     import torch
@@ -68,6 +68,7 @@ def _mode_class() -> Callable[[Call, bool], AbstractContextManager[object]]:
     from torch.overrides import TorchFunctionMode
 
     moves = (torch.Tensor.to, torch.Tensor.cpu)
+    asks_for_address = torch.Tensor.data_ptr
 
     class AcceleratorsOnMeta(TorchFunctionMode):
         def __init__(self, call: Call, shows_device: bool) -> None:
@@ -87,6 +88,8 @@ def _mode_class() -> Callable[[Call, bool], AbstractContextManager[object]]:
             if self._shows_device:
                 if func.__name__ == "__get__":
                     return _attribute(func, cast("torch.Tensor", args[0]), sys._getframe(1))
+                if func is asks_for_address and cast("torch.Tensor", args[0]).is_meta:
+                    return address_of(cast("torch.Tensor", args[0]))
                 if current_device_type() == "cpu" and func in moves and _stays(args[0]):
                     if func is torch.Tensor.cpu:
                         return args[0]

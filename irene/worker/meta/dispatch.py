@@ -34,6 +34,7 @@ from irene.worker.meta.operators import (
     operator_of,
     runs_whole,
 )
+from irene.worker.meta.overlaps import check_written
 from irene.worker.meta.recall import Ran, Recall, Taker
 from irene.worker.meta.tensors import (
     Arguments,
@@ -215,8 +216,9 @@ class _Meta:
         call: Arguments,
         tensors: list[torch.Tensor],
     ) -> object:
-
         args, kwargs = call
+        if operator.is_mutable:
+            check_written(operator.name, operator.written_among(args, kwargs))
         if not tensors and operator.makes_tensor and device_type(kwargs) in (None, "cpu"):
             return make_constant(func, args, kwargs)
         if tensors and not any(it.is_meta for it in tensors) and self._is_small(tensors):

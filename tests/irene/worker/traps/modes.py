@@ -250,8 +250,26 @@ class DefaultDevice(Weighted):
         return [*found, x + torch.ones(8)]
 
 
+ENCODER_LAYER = "one operation to a dispatch mode, shown by its kernels: see test_device_path"
+
+
 @trap(
-    sequences, wrong="one operation to a dispatch mode, shown by its kernels: see test_device_path"
+    sequences,
+    aside=dict.fromkeys(
+        [
+            "_transformer_encoder_layer_fwd",
+            "_addmm_activation",
+            "_softmax",
+            "_transform_bias_rescale_qkv",
+            "add_",
+            "addmm",
+            "bmm",
+            "clone",
+            "mm",
+            "native_layer_norm",
+        ],
+        ENCODER_LAYER,
+    ),
 )
 class BackendsOfAttention(nn.Module):
     """Which kernel attention may take is a setting."""

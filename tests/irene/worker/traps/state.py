@@ -190,7 +190,7 @@ def positions_on(length: int, device: torch.device) -> Tensor:
 @trap(
     sequences,
     has_memory=True,
-    wrong="values are known for one trace, and a function that remembers gives them to the next",
+    wrong="refused: values are known for one trace, and a function remembers them for the next",
 )
 class RemembersPositions(nn.Module):
     """The same on the device of the input, where a trace has no values of its own."""

@@ -611,7 +611,7 @@ class NumbersOnTheDevice(nn.Module):
 
 
 @trap(
-    wrong="an index that is a list is made on the device by C++, which shows its values to nobody"
+    wrong="refused: C++ makes an index of a list on the device, and shows its values to nobody"
 )
 class ListsAsIndices(nn.Module):
     """A list of places in a constant."""
