@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import pickle  # noqa: TID251 - what must be refused
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -47,11 +47,60 @@ def test_a_parent_that_moved_on_learns_nothing() -> None:
     assert parent.entries == {}
 
 
-def test_what_travels_can_name_nothing_but_torch_s_functions_and_notes() -> None:
-    stream = io.BytesIO()
-    pickle.Pickler(stream).dump((0, [], [pickle.dumps(pytest.main)]))
-    with pytest.raises(pickle.UnpicklingError, match=r"main is in no entry"):
-        sharing.learn(stream.getvalue(), Memo())
+class Calls:
+    """An object that is anything's call when it is unpickled."""
+
+    def __init__(self, function: Callable[..., object], *args: object) -> None:
+        self.call = function, args
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return self.call
+
+
+@pytest.mark.parametrize(
+    ("content", "refused"),
+    [
+        (pytest.main, "main"),
+        (Calls(eval, "1"), "eval"),
+        (Calls(getattr, torch.Tensor, "add"), "getattr"),
+        (Calls(type, "Type", (), {}), "type"),
+        (Calls(torch.load, "file"), "load"),
+        (Calls(torch.hub.load, "repository", "model"), "load"),
+        (Calls(torch.from_file, "file", True, 8), "getattr"),
+        (nn.Linear, "Linear"),
+        (Trace, "Trace"),
+    ],
+)
+def test_what_travels_can_name_nothing_but_metadata_and_notes(
+    content: object, refused: str
+) -> None:
+    """None of torch's functions either: what an entry is of travels as words."""
+    with pytest.raises(pickle.UnpicklingError, match=rf"{refused}\S* is in no entry"):
+        sharing.learn(
+            pickle.dumps((0, [], [pickle.dumps((("torch", "add"), (), content))])), Memo()
+        )
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        ("operator", "load_library", "__globals__"),
+        ("operator", "aten", "__class__"),
+        ("operator", "nowhere", "add"),
+        ("attribute", "nowhere"),
+        ("os", "system"),
+        ("torch", "nowhere"),
+    ],
+)
+def test_a_function_that_is_in_none_of_torch_s_places_is_refused(place: tuple[str, ...]) -> None:
+    with pytest.raises(pickle.UnpicklingError, match="is in no entry"):
+        sharing.learn(pickle.dumps((0, [], [pickle.dumps((place, (), None))])), Memo())
+
+
+def test_a_constant_is_a_dtype_or_a_layout() -> None:
+    packed = pickle.dumps((("torch", "add"), (Calls(sharing._constant, "load"),), None))
+    with pytest.raises(pickle.UnpicklingError, match=r"torch\.load is in no entry"):
+        sharing.learn(pickle.dumps((0, [], [packed])), Memo())
 
 
 def test_a_full_memo_drops_what_came_first() -> None:

@@ -610,9 +610,7 @@ class NumbersOnTheDevice(nn.Module):
         return found
 
 
-@trap(
-    wrong="refused: C++ makes an index of a list on the device, and shows its values to nobody"
-)
+@trap(wrong="refused: C++ makes an index of a list on the device, and shows its values to nobody")
 class ListsAsIndices(nn.Module):
     """A list of places in a constant."""
 
