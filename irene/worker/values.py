@@ -3,13 +3,19 @@
 A meta tensor has no content, yet models ask for some: `mask.all()`, `linspace(...).tolist()`.
 What comes from constants alone is computed for real beside the meta tensor, while it is small:
 at once, or later, when somebody asks.
+
+Where a model asks for more, a trial makes up values for its weights and inputs too. What follows
+from these is guessed: it is computed where it is asked for, within bounds of memory and time.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
+
+from irene.worker.real_kernels import real_kernel
 
 if TYPE_CHECKING:
     import torch
@@ -18,6 +24,10 @@ LARGEST_REAL = 1 << 20
 """Elements of a constant whose values count; of larger ones there is the shape alone."""
 
 _MOST_ELEMENTS_IN_ALL = 1 << 25
+
+_LARGEST_IN_TRIAL = 1 << 25
+_MOST_IN_TRIAL = 1 << 27
+_TRIAL_S = 5.0
 
 
 class KnownValues:
@@ -28,25 +38,74 @@ class KnownValues:
         self._late: dict[int, tuple[torch.Tensor, _Late, int]] = {}  # by id: not computed yet
         self._unknown_storages: dict[int, torch.Tensor] = {}  # kept, so that no id is reused
         self._n_elements = 0
+        self._guessed: dict[int, torch.Tensor] = {}  # by id
+        self._guessed_storages: set[int] = set()  # of real tensors
+        self._trial_ends: float | None = None
+        self.largest = LARGEST_REAL
+        """Elements of the largest tensor whose values count."""
+
+    def begin_trial(self) -> bool:
+        """From now on values may be guessed; false where they were already."""
+        if self.is_trial():
+            return False
+        self._trial_ends = time.monotonic() + _TRIAL_S
+        self.largest = _LARGEST_IN_TRIAL
+        return True
+
+    def is_trial(self) -> bool:
+        """Whether values are made up for what has none."""
+        return self._trial_ends is not None
+
+    def has_time(self) -> bool:
+        """Whether more may be computed; what is not a trial is small."""
+        return self._trial_ends is None or time.monotonic() < self._trial_ends
+
+    def guess(self, tensor: torch.Tensor, func: Callable[..., Any], *args: object) -> None:
+        """`tensor` has the values that a call gives, which nobody knows to be right."""
+        if not self.is_known(tensor) and tensor.numel() <= self.largest:
+            self.mark_guessed(tensor)
+            self.remember_later([(0, tensor)], func, args, {})
+
+    def mark_guessed(self, tensor: torch.Tensor) -> None:
+        """Values of `tensor` follow from guessed ones; so do those of its views."""
+        self._guessed[id(tensor)] = tensor
+        entry = self._real.get(id(tensor))
+        if entry is not None:
+            self._guessed_storages.add(entry[1].untyped_storage()._cdata)
+
+    def is_guessed(self, tensor: torch.Tensor) -> bool:
+        """Whether the values that are known of a tensor were made up."""
+        if not self._guessed:
+            return False
+        entry = self._real.get(id(tensor))
+        return id(tensor) in self._guessed or (
+            entry is not None and entry[1].untyped_storage()._cdata in self._guessed_storages
+        )
 
     def remember(self, tensor: torch.Tensor, real: torch.Tensor) -> None:
         """`tensor` has the values of `real`; nothing is kept of a large one."""
         n_elements = real.numel()
-        if n_elements > LARGEST_REAL:
+        if n_elements > self.largest:
             return
-        if self._n_elements + n_elements > _MOST_ELEMENTS_IN_ALL:
+        most = _MOST_IN_TRIAL if self.is_trial() else _MOST_ELEMENTS_IN_ALL
+        if self._n_elements + n_elements > most:
             self._drop_unreachable()
-            if self._n_elements + n_elements > _MOST_ELEMENTS_IN_ALL:
+            if self._n_elements + n_elements > most:
                 return
         self._n_elements += n_elements
+        self._late.pop(id(tensor), None)
         self._real[id(tensor)] = (tensor, real)
 
     def _drop_unreachable(self) -> None:
         """Forget the tensors that nobody but us holds: nobody can ask for them."""
         only_ours = 2  # the entry, and the question itself
         alive = {
-            key: entry for key, entry in self._real.items() if sys.getrefcount(entry[0]) > only_ours
+            key: entry
+            for key, entry in self._real.items()
+            if sys.getrefcount(entry[0]) > only_ours + (key in self._guessed)
         }
+        for key in self._real.keys() - alive.keys():
+            self._guessed.pop(key, None)
         self._real = alive
         self._n_elements = sum(real.numel() for _, real in alive.values())
 
@@ -58,19 +117,22 @@ class KnownValues:
         kwargs: Mapping[str, Any],
     ) -> None:
         """`tensors` have the values of these outputs of a call, which is made once one is asked for."""
-        late = _Late(self, func, args, kwargs)
-        if not all(it.is_meta for it in _tensors((args, list(kwargs.values())))):
+        given = _tensors((args, list(kwargs.values())))
+        late = _Late(self, func, args, kwargs, [it for it in given if self.is_known(it)])
+        if not all(it.is_meta for it in given):
             late.outputs()  # NumPy may write to the memory of a real one unseen
+        is_guess = bool(self._guessed) and any(map(self.is_guessed, given))
         for index, tensor in tensors:
+            if is_guess:
+                self.mark_guessed(tensor)
             self._late[id(tensor)] = (tensor, late, index)
 
     def of(self, tensor: torch.Tensor) -> torch.Tensor | None:
         """The values of a tensor, real or on meta; None where they are not known."""
         if not tensor.is_meta:
             return None if self._is_forgotten(tensor) else tensor
-        late = self._late.pop(id(tensor), None)
-        if late is not None:
-            self._compute(*late)
+        if id(tensor) in self._late:
+            self._compute(id(tensor))
         entry = self._real.get(id(tensor))
         if entry is None or self._is_forgotten(entry[1]):
             return None
@@ -86,7 +148,12 @@ class KnownValues:
         return not self._is_forgotten(entry[1])
 
     def known_among(self, tensors: list[torch.Tensor]) -> tuple[bool, ...] | None:
-        """Of each tensor whether its values are known; None where those of none are."""
+        """Of each tensor whether its values are known; None where those of none are.
+
+        In a trial more follows from the same, so that it is told apart.
+        """
+        if self.is_trial():
+            return True, *[self.is_known(it) for it in tensors]
         real, late = self._real, self._late
         for tensor in tensors:
             if not tensor.is_meta or id(tensor) in real or id(tensor) in late:
@@ -96,7 +163,7 @@ class KnownValues:
     def settle(self) -> None:
         """Compute what is late, before something that it comes from is written to."""
         while self._late:
-            self._compute(*self._late.popitem()[1])
+            self._compute(next(iter(self._late)))
 
     def forget(self, tensor: torch.Tensor) -> None:
         """Something unknown was written to `tensor`: its values and those of its views are lost."""
@@ -137,10 +204,23 @@ class KnownValues:
             return type(value)(self._real_argument(it) for it in value)
         return value
 
-    def _compute(self, tensor: torch.Tensor, late: _Late, index: int) -> None:
-        real = late.outputs()[index]
-        if real is not None:
-            self.remember(tensor, real)
+    def _compute(self, key: int) -> None:
+        """What is late of a tensor, after what it comes from; that may be long ago."""
+        waiting = [key]
+        while waiting:
+            found = self._late.get(waiting[-1])
+            if found is None:
+                waiting.pop()
+                continue
+            tensor, late, index = found
+            before = [id(it) for it in late.needed if id(it) in self._late]
+            if before:
+                waiting += before
+                continue
+            del self._late[waiting.pop()]
+            outputs = late.outputs()
+            if index < len(outputs) and outputs[index].shape == tensor.shape:
+                self.remember(tensor, _laid_out_as(tensor, outputs[index]))
 
     def _is_forgotten(self, real: torch.Tensor) -> bool:
         unknown = self._unknown_storages
@@ -156,25 +236,54 @@ class _Late:
         func: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
+        needed: list[torch.Tensor],
     ) -> None:
         self._values = values
         # A list is the caller's, who may change it meanwhile.
         self._call = (func, _kept(args), {name: _kept(it) for name, it in kwargs.items()})
-        self._outputs: list[torch.Tensor] | None = None
+        self.needed = needed
+        """Arguments whose values it has to have; of the others the shape is enough."""
+        self._is_made = False
+        self._outputs: list[torch.Tensor] = []
 
     def outputs(self) -> list[torch.Tensor]:
-        """The tensors that the call gives, in order."""
+        """The tensors that the call gives, in order; none where they cannot be known."""
+        if not self._is_made:
+            self._is_made = True
+            self._outputs = self._made()
+            self._call, self.needed = (_nothing, (), {}), []
+        return self._outputs
+
+    def _made(self) -> list[torch.Tensor]:
         import torch
 
-        if self._outputs is None:
-            func, args, kwargs = self._call
-            with torch._C._DisableTorchDispatch(), torch._C.DisableTorchFunction():
-                args = tuple(_on_cpu(it) for it in self._values.real_arguments(args))
-                result = func(*args, **self._values.real_keywords(kwargs))
-                given = {id(it) for it in _tensors(args)}
-                # A copy to another device is one, though the real tensor stays where it is.
-                self._outputs = [it.clone() if id(it) in given else it for it in _tensors(result)]
-        return self._outputs
+        values = self._values
+        if not values.has_time() or any(values.of(it) is None for it in self.needed):
+            return []
+        func, args, kwargs = self._call
+        with torch._C._DisableTorchDispatch(), torch._C.DisableTorchFunction():
+            args = tuple(_on_cpu(it) for it in values.real_arguments(args))
+            try:
+                result = real_kernel(func)(*args, **values.real_keywords(kwargs))
+            except (NotImplementedError, RuntimeError):  # not for this dtype on a CPU
+                return []
+            given = {id(it) for it in _tensors(args)}
+            # A copy to another device is one, though the real tensor stays where it is.
+            return [it.clone() if id(it) in given else it for it in _tensors(result)]
+
+
+def _laid_out_as(tensor: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    """The strides of a device's kernel: a CPU's may give others, which cannot be viewed alike."""
+    import torch
+
+    if real.stride() == tensor.stride():
+        return real
+    with torch._C._DisableTorchDispatch(), torch._C.DisableTorchFunction():
+        return real.new_empty_strided(tensor.shape, tensor.stride()).copy_(real)
+
+
+def _nothing() -> None:
+    """In the place of a call that was made, whose arguments need not stay."""
 
 
 def _kept(value: Any) -> Any:  # noqa: ANN401 - an argument of torch

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Protocol, cast
 
 from irene.worker.meta.recall import Recall
+from irene.worker.meta.trial import ASSUMED as ONE_RUN
 from irene.worker.values import KnownValues
 
 if TYPE_CHECKING:
@@ -68,7 +69,10 @@ class Answers:
         args: tuple[object, ...],
         kwargs: dict[str, object],
     ) -> object:
-        known = self._values.of(cast("torch.Tensor", args[0]))
+        tensor = cast("torch.Tensor", args[0])
+        known = self._values.of(tensor)
+        if known is not None and self._observer is not None and self._values.is_guessed(tensor):
+            self._observer.assumed(ONE_RUN)
         return func(*args, **kwargs) if known is None else func(known, *args[1:], **kwargs)
 
     def _keep_literal(

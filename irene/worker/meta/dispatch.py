@@ -45,8 +45,9 @@ from irene.worker.meta.tensors import (
     tensors_in,
     to_meta,
 )
+from irene.worker.meta.trial import ASSUMED as ONE_RUN
 from irene.worker.meta.weights import Weights
-from irene.worker.values import LARGEST_REAL, KnownValues
+from irene.worker.values import KnownValues
 
 if TYPE_CHECKING:
     import torch
@@ -196,6 +197,8 @@ class _Meta:
     ) -> bool:
         if operator.name in SHAPED_BY_VALUES or _has_mask_index(operator, args):
             return True
+        if self._values.is_trial() and _is_random(operator):
+            return True
         return operator.is_mutable and any(self._values.is_known(it) for it in tensors)
 
     def _is_real(self, result: object) -> bool:
@@ -246,7 +249,9 @@ class _Meta:
             self._values.remember(result, func(*args, **{**kwargs, "device": "cpu"}))
 
     def _is_small(self, tensors: list[torch.Tensor]) -> bool:
-        return all(it.numel() <= LARGEST_REAL and self._values.of(it) is not None for it in tensors)
+        return all(
+            it.numel() <= self._values.largest and self._values.of(it) is not None for it in tensors
+        )
 
     def _run_on_meta(
         self, operator: Operator, func: torch._ops.OpOverload, call: Arguments
@@ -309,18 +314,17 @@ class _Meta:
     ) -> None:
         """Compute for real what follows from constants; forget what was overwritten."""
         args, kwargs = call
-        real = [self._values.of(it) for it in tensors] if tensors else []
-        known = all(it is not None for it in real) if tensors else operator.name in CONSTANTS
-        known = known or (operator.name in CONSTANTS_OF_SHAPE and not operator.is_mutable)
         made = tensors_in((result,), {})
-        is_small = sum(it.numel() for it in made) <= LARGEST_REAL
-        if operator.name in UNWRITTEN:  # what is written to it may be known
-            known = not any(it.is_floating_point() or it.is_complex() for it in made)
-        elif any(part in operator.name for part in RANDOM):
-            known = False
-        if not known or not is_small:
+        is_small = sum(it.numel() for it in made) <= self._values.largest
+        if not is_small or not self._are_known(operator, tensors, made):
             for written in operator.written_among(args, kwargs):
                 self._values.forget(written)
+            return
+        is_random = _is_random(operator)
+        is_guess = is_random or any(self._values.is_guessed(it) for it in tensors)
+        if is_guess and not operator.is_mutable and not is_random:
+            late = [it for it in enumerate(made) if it[1].is_meta and not _is_among(it[1], tensors)]
+            self._values.remember_later(late, func, args, kwargs)
             return
         try:
             real_result = func(
@@ -331,10 +335,29 @@ class _Meta:
                 self._values.forget(written)
             return
         if operator.is_mutable:  # the values that are kept have changed with it
-            return
-        for meta, value in zip(made, tensors_in((real_result,), {}), strict=True):
-            if meta.is_meta:
-                self._values.remember(meta, value)
+            guessed = operator.written_among(args, kwargs) if is_guess else ()
+        else:
+            for meta, value in zip(made, tensors_in((real_result,), {}), strict=True):
+                if meta.is_meta:
+                    self._values.remember(meta, value)
+            guessed = tuple(made) if is_guess else ()
+        for it in guessed:
+            self._values.mark_guessed(it)
+
+    def _are_known(
+        self, operator: Operator, tensors: list[torch.Tensor], made: list[torch.Tensor]
+    ) -> bool:
+        """Whether the values of what an operation gives follow from what is known."""
+        values = self._values
+        is_known = values.is_known if values.is_trial() else lambda it: values.of(it) is not None
+        known = all(map(is_known, tensors)) if tensors else operator.name in CONSTANTS
+        known = known or (operator.name in CONSTANTS_OF_SHAPE and not operator.is_mutable)
+        if operator.name in UNWRITTEN:  # what is written to it may be known
+            is_number = any(it.is_floating_point() or it.is_complex() for it in made)
+            return values.is_trial() or (known and not is_number)
+        if _is_random(operator):
+            return values.is_trial() and all(map(is_known, tensors))
+        return known
 
     def _run_on_values(
         self,
@@ -344,10 +367,9 @@ class _Meta:
         tensors: list[torch.Tensor],
     ) -> object:
         """Operations whose output's shape is in the values: exact where these are known."""
-        import torch
-
         args, kwargs = call
         is_known = all(self._values.of(it) is not None for it in tensors)
+        is_guess = any(map(self._values.is_guessed, tensors))
         if operator.name == "index" and not is_known:
             args = self._mask_as_numbers(args)
             meta_args, meta_kwargs = self._on_meta((args, kwargs), has_tensors=True)
@@ -359,12 +381,17 @@ class _Meta:
                 raise ValueQuestion(operator.name)
             self._assume(ASSUMED[operator.name])
             return at_most(operator.name, tensors)
+        if is_guess:
+            self._assume(ONE_RUN)
         value = func(*self._values.real_arguments(args), **self._values.real_keywords(kwargs))
         if not any(it.is_meta for it in tensors):
             return value
         result = to_meta(value)
-        if isinstance(result, torch.Tensor) and isinstance(value, torch.Tensor):
-            self._values.remember(result, value)
+        made = zip(tensors_in((result,), {}), tensors_in((value,), {}), strict=True)
+        for meta, real in made:
+            self._values.remember(meta, real)
+            if is_guess:
+                self._values.mark_guessed(meta)
         return result
 
     def _pack(self, func: torch._ops.OpOverload, args: tuple[object, ...]) -> object:
@@ -372,6 +399,8 @@ class _Meta:
         known = self._values.of(lengths)
         if known is None:
             raise ValueQuestion("pack_padded_sequence")
+        if self._values.is_guessed(lengths):
+            self._assume(ONE_RUN)
         return pack_on_meta(func, padded, known, batch_first=bool(args[2]))
 
     def _mask_as_numbers(self, args: tuple[object, ...]) -> tuple[object, ...]:
@@ -385,6 +414,8 @@ class _Meta:
                 if known is None:
                     self._assume(FULL_MASK)
                     known = torch.ones(index.shape, dtype=torch.bool)
+                elif self._values.is_guessed(index):
+                    self._assume(ONE_RUN)
                 indices += list(known.nonzero(as_tuple=True))
             else:
                 indices.append(index)
@@ -393,17 +424,30 @@ class _Meta:
     def _answer(
         self, operator: Operator, func: torch._ops.OpOverload, args: tuple[object, ...]
     ) -> object:
-        if any(self._values.of(it) is None for it in tensors_in(args, {})):
-            convention = convention_here()
-            if convention is None:
-                raise ValueQuestion(AS_WRITTEN.get(operator.name, operator.name))
+        tensors = tensors_in(args, {})
+        is_known = all(self._values.of(it) is not None for it in tensors)
+        is_guess = any(map(self._values.is_guessed, tensors))
+        convention = None if is_known and not is_guess else convention_here()
+        if convention is not None:
             self._assume(convention.assumption)
             return convention.answer
+        if not is_known:
+            raise ValueQuestion(AS_WRITTEN.get(operator.name, operator.name))
+        if is_guess:
+            self._assume(ONE_RUN)
         return func(*self._values.real_arguments(args))
 
     def _assume(self, text: str) -> None:
         if self._observer is not None:
             self._observer.assumed(text)
+
+
+def _is_random(operator: Operator) -> bool:
+    return any(part in operator.name for part in RANDOM)
+
+
+def _is_among(tensor: torch.Tensor, tensors: list[torch.Tensor]) -> bool:
+    return any(it is tensor for it in tensors)
 
 
 def _has_mask_index(operator: Operator, args: tuple[object, ...]) -> bool:

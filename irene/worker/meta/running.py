@@ -22,6 +22,7 @@ from irene.worker.meta.marks import unmark
 from irene.worker.meta.parts import Container, ModelParts
 from irene.worker.meta.recall import Recall
 from irene.worker.meta.tensors import is_small, keep_integers, stand_in, tensors_in
+from irene.worker.meta.trial import guess_values
 from irene.worker.values import KnownValues
 from irene.worker.watching import making_calls
 
@@ -56,6 +57,8 @@ def run_on_meta(
         stay_on_meta(values, observer, recall),
         nullcontext() if recall is None else making_calls(recall.calling),
     ):
+        if values.is_trial():
+            guess_values(parts, args, kwargs, values)
         result = parts.model(*args, **kwargs)
         # What a generator does it does when it is read.
         return list(result) if isinstance(result, GeneratorType) else result

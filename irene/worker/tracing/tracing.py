@@ -17,6 +17,7 @@ from irene.worker.meta import (
     MEMO,
     ModelParts,
     Weights,
+    asks_for_values,
     is_lazy,
     left_as_it_was,
     parts_of,
@@ -141,12 +142,17 @@ def _traced(  # noqa: PLR0913 - the parts of a Trace
 
     if notes.is_full() or trees.is_full():
         forget()  # all at once and between passes: equal things are told by identity
-    recorder = Recorder(parts, _weights_of(parts), user_code, created_at)
-    try:
-        with recorder.watching_calls(), _room_for_frames():
-            run_on_meta(parts, args, kwargs, values, recorder, device_type)
-    except Exception as err:
-        raise refusal_of(err, recorder, user_code, inputs) from err
+    question: Refused | None = None
+    while True:
+        recorder = Recorder(parts, _weights_of(parts), user_code, created_at)
+        try:
+            with recorder.watching_calls(), _room_for_frames():
+                run_on_meta(parts, args, kwargs, values, recorder, device_type)
+            break
+        except Exception as err:
+            question = question or refusal_of(err, recorder, user_code, inputs)
+            if not (asks_for_values(err) and values.begin_trial()):
+                raise question from err
     return Trace(
         root=recorder.root(),
         mode="inference",

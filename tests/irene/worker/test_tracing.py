@@ -381,7 +381,7 @@ def test_inputs_of_the_wrong_shape_are_named_with_the_line() -> None:
     assert "4" in found.message
 
 
-@pytest.mark.parametrize("line", ["n = x.sum().item()", "n = x.bincount()", "assert (x > 0).all()"])
+@pytest.mark.parametrize("line", ["n = x.numpy()", "n = x.bincount()", "assert (x > 0).all()"])
 def test_a_value_that_meta_does_not_have_is_refused_at_its_line(line: str) -> None:
     text = HEAD + f"    def forward(self, x):\n        {line}\n        return x * 2\n"
     found = refusal(text, inputs=inputs(x="float32[3, 5]"))
