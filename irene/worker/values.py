@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from irene.worker.real_kernels import real_kernel
@@ -131,7 +131,7 @@ class KnownValues:
         """The values of a tensor, real or on meta; None where they are not known."""
         if not tensor.is_meta:
             return None if self._is_forgotten(tensor) else tensor
-        if id(tensor) in self._late:
+        if id(tensor) in self._late and self._is_affordable(id(tensor)):
             self._compute(id(tensor))
         entry = self._real.get(id(tensor))
         if entry is None or self._is_forgotten(entry[1]):
@@ -160,10 +160,24 @@ class KnownValues:
                 return tuple([self.is_known(it) for it in tensors])
         return None
 
-    def settle(self) -> None:
-        """Compute what is late, before something that it comes from is written to."""
-        while self._late:
-            self._compute(next(iter(self._late)))
+    def settle(self, written: Iterable[torch.Tensor] | None = None) -> None:
+        """Compute what is late, before something that it comes from is written to.
+
+        With `written`, what these or their views give alone.
+        """
+        if written is None:
+            keys = list(self._late)
+        else:
+            storages = {_storage(it) for it in written}
+            keys = [
+                key
+                for key, (_, late, _) in self._late.items()
+                if any(_storage(it) in storages for it in late.needed)
+            ]
+        for key in keys:
+            if key in self._late and self._is_affordable(key):
+                self._compute(key)
+            self._late.pop(key, None)
 
     def forget(self, tensor: torch.Tensor) -> None:
         """Something unknown was written to `tensor`: its values and those of its views are lost."""
@@ -221,6 +235,20 @@ class KnownValues:
             outputs = late.outputs()
             if index < len(outputs) and outputs[index].shape == tensor.shape:
                 self.remember(tensor, _laid_out_as(tensor, outputs[index]))
+
+    def _is_affordable(self, key: int) -> bool:
+        """Whether what a late tensor comes from is not too much to make up."""
+        if not self.is_trial():
+            return True
+        waiting, seen, n_elements = [key], set[int](), 0
+        while waiting and n_elements <= _MOST_IN_TRIAL:
+            tensor, late, _ = self._late[waiting.pop()]
+            if not late.needed:
+                n_elements += tensor.numel()
+            before = {id(it) for it in late.needed if id(it) in self._late} - seen
+            seen |= before
+            waiting += before
+        return n_elements <= _MOST_IN_TRIAL
 
     def _is_forgotten(self, real: torch.Tensor) -> bool:
         unknown = self._unknown_storages
@@ -280,6 +308,13 @@ def _laid_out_as(tensor: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         return real
     with torch._C._DisableTorchDispatch(), torch._C.DisableTorchFunction():
         return real.new_empty_strided(tensor.shape, tensor.stride()).copy_(real)
+
+
+def _storage(tensor: torch.Tensor) -> int | None:
+    """The memory of a tensor; None for one that is several pieces."""
+    import torch
+
+    return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else None
 
 
 def _nothing() -> None:

@@ -174,7 +174,7 @@ class _Meta:
         tensors = tensors_in(args, kwargs)
         depends_on_values = self._depends_on_values(operator, args, tensors)
         if operator.is_mutable:
-            self._values.settle()
+            self._values.settle(operator.written_among(args, kwargs))
         self._guessed = None
         try:
             result = self._run(operator, func, call, tensors)
