@@ -354,7 +354,7 @@ class _Meta:
         known = known or (operator.name in CONSTANTS_OF_SHAPE and not operator.is_mutable)
         if operator.name in UNWRITTEN:  # what is written to it may be known
             is_number = any(it.is_floating_point() or it.is_complex() for it in made)
-            return values.is_trial() or (known and not is_number)
+            return values.is_trial() or not is_number
         if _is_random(operator):
             return values.is_trial() and all(map(is_known, tensors))
         return known

@@ -365,6 +365,7 @@ def test_a_question_that_one_run_does_not_answer_is_refused(question: Callable[.
         (lambda s, x: len(torch.arange(6)[torch.arange(6) > 2].nonzero()), 3),
         (lambda s, x: torch.linspace(0, 4, 5, device=x.device).unbind()[3].item(), 3),
         (lambda s, x: s.steps.max().item(), 4),
+        (lambda s, x: int(filled(torch.empty(2, dtype=torch.int64, device=x.device)).sum()), 5),
     ],
 )
 def test_what_follows_from_constants_is_known(question: Callable[..., int], width: int) -> None:
@@ -372,7 +373,15 @@ def test_what_follows_from_constants_is_known(question: Callable[..., int], widt
     model = Does(lambda s, x: x @ torch.zeros(8, int(question(s, x))))
     model.register_buffer("steps", torch.arange(5))
     assert question(model, X) == width
-    assert matrix_flops(traced(model, X).root) == 2 * 2 * 8 * width
+    made = traced(model, X)
+    assert matrix_flops(made.root) == 2 * 2 * 8 * width
+    assert made.assumptions == ()
+
+
+def filled(empty: Tensor) -> Tensor:
+    """Numbers written one by one where nothing was."""
+    empty[0], empty[1] = 2, 3
+    return empty
 
 
 def test_a_value_that_was_overwritten_is_not_known_any_more() -> None:
