@@ -223,18 +223,19 @@ def _counted(spec: BuildSpec) -> tuple[int | None, str]:
     """FLOPs by torch's counter, and how it ran.
 
     First on plain meta tensors; where the model asks for values, with the values that the
-    trace had. Grouped products of experts, of which the counter sees none, as batched ones.
+    trace had, those that it made up last. Grouped products of experts, of which the counter sees none, as batched ones.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     from irene.worker.building import build
     from irene.worker.inputs import mend_inputs
-    from irene.worker.meta import accelerators_on_meta, stay_on_meta, to_meta
+    from irene.worker.meta import accelerators_on_meta, parts_of, stay_on_meta, to_meta
     from irene.worker.meta.answers import Answers
+    from irene.worker.meta.trial import guess_values
 
     reason = ""
-    for how in ("plain", "with values"):
+    for how in ("plain", "with values", "with made-up values"):
         built = build(spec, on_meta=True)
         inputs = mend_inputs(built.model, spec, built.planned, built.values) or built.planned
         for module in built.model.modules():
@@ -254,6 +255,9 @@ def _counted(spec: BuildSpec) -> tuple[int | None, str]:
                     for key, tensor in tensors.items():
                         if tensor is not None and not tensor.is_meta:
                             tensors[key] = to_meta(tensor, built.values)
+        if how == "with made-up values":
+            built.values.begin_trial()
+            guess_values(parts_of(built.model), args, kwargs, built.values)
         try:
             with accelerators_on_meta(answers), torch.no_grad(), mode, counter:
                 built.model(*args, **kwargs)

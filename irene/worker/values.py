@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,8 @@ class KnownValues:
         self._n_elements = 0
         self._guessed: dict[int, torch.Tensor] = {}  # by id
         self._guessed_storages: set[int] = set()  # of real tensors
+        self._waiting: defaultdict[int | None, list[int]] = defaultdict(list)
+        """What is late, by the memory of what it comes from, in a trial."""
         self._trial_ends: float | None = None
         self.largest = LARGEST_REAL
         """Elements of the largest tensor whose values count."""
@@ -51,6 +54,15 @@ class KnownValues:
         self._trial_ends = time.monotonic() + _TRIAL_S
         self.largest = _LARGEST_IN_TRIAL
         return True
+
+    def end_trial(self) -> None:
+        """Forget what was made up."""
+        for key in self._guessed:
+            self._real.pop(key, None)
+        self._late.clear()
+        self._guessed.clear()
+        self._waiting.clear()
+        self._trial_ends, self.largest = None, LARGEST_REAL
 
     def is_trial(self) -> bool:
         """Whether values are made up for what has none."""
@@ -126,6 +138,9 @@ class KnownValues:
             if is_guess:
                 self.mark_guessed(tensor)
             self._late[id(tensor)] = (tensor, late, index)
+            if self.is_trial():
+                for it in late.needed:
+                    self._waiting[_storage(it)].append(id(tensor))
 
     def of(self, tensor: torch.Tensor) -> torch.Tensor | None:
         """The values of a tensor, real or on meta; None where they are not known."""
@@ -163,21 +178,17 @@ class KnownValues:
     def settle(self, written: Iterable[torch.Tensor] | None = None) -> None:
         """Compute what is late, before something that it comes from is written to.
 
-        With `written`, what these or their views give alone.
+        In a trial, where much may be late: what comes from `written` or its views.
         """
-        if written is None:
-            keys = list(self._late)
-        else:
-            storages = {_storage(it) for it in written}
-            keys = [
-                key
-                for key, (_, late, _) in self._late.items()
-                if any(_storage(it) in storages for it in late.needed)
-            ]
-        for key in keys:
-            if key in self._late and self._is_affordable(key):
-                self._compute(key)
-            self._late.pop(key, None)
+        if written is None or not self.is_trial():
+            while self._late:
+                self._compute(next(iter(self._late)))
+            return
+        for storage in {_storage(it) for it in written}:
+            for key in self._waiting.pop(storage, ()):
+                if key in self._late and self._is_affordable(key):
+                    self._compute(key)
+                self._late.pop(key, None)
 
     def forget(self, tensor: torch.Tensor) -> None:
         """Something unknown was written to `tensor`: its values and those of its views are lost."""

@@ -51,7 +51,7 @@ def _weights(parts: ModelParts) -> list[tuple[str, torch.Tensor]]:
 def weight_values(
     shape: tuple[int, ...], dtype: torch.dtype, name: str, number: int
 ) -> torch.Tensor:
-    """(n, m, ...): each row of length 1 or so. (n,): scales are 1, biases 0. Integers are 0."""
+    """(n, m, ...): as spread as `nn.Linear` begins. (n,): scales are 1, biases 0. Integers are 0."""
     import torch
 
     values = input_values(shape, dtype, number)
@@ -59,7 +59,7 @@ def weight_values(
         return values
     if len(shape) < 2:
         return torch.full_like(values, 0 if "bias" in name or "mean" in name else 1)
-    return values / math.sqrt(math.prod(shape[1:]) or 1)
+    return values / math.sqrt(3 * math.prod(shape[1:]) or 1)
 
 
 def input_values(shape: tuple[int, ...], dtype: torch.dtype, number: int) -> torch.Tensor:

@@ -142,6 +142,7 @@ def _traced(  # noqa: PLR0913 - the parts of a Trace
 
     if notes.is_full() or trees.is_full():
         forget()  # all at once and between passes: equal things are told by identity
+    first: Exception | None = None  # of which the refusal speaks: a trial may fail otherwise
     question: Refused | None = None
     while True:
         recorder = Recorder(parts, _weights_of(parts), user_code, created_at)
@@ -149,10 +150,12 @@ def _traced(  # noqa: PLR0913 - the parts of a Trace
             with recorder.watching_calls(), _room_for_frames():
                 run_on_meta(parts, args, kwargs, values, recorder, device_type)
             break
-        except Exception as err:
-            question = question or refusal_of(err, recorder, user_code, inputs)
+        except Exception as err:  # noqa: BLE001 - whatever the model raises
+            if first is None or question is None:
+                first, question = err, refusal_of(err, recorder, user_code, inputs)
             if not (asks_for_values(err) and values.begin_trial()):
-                raise question from err
+                values.end_trial()
+                raise question from first
     return Trace(
         root=recorder.root(),
         mode="inference",
