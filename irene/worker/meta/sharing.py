@@ -134,7 +134,7 @@ def _operator(namespace: str, name: str, overload: str | None = None) -> object:
 
 @cache
 def _owners() -> Mapping[str, object]:
-    """What holds the functions that Python code calls, by a name of ours."""
+    """What holds the functions and layers that Python code calls, by a name of ours."""
     import torch
 
     held = vars(torch._C)
@@ -145,6 +145,7 @@ def _owners() -> Mapping[str, object]:
         "fft": held["_fft"],
         "linalg": held["_linalg"],
         "special": held["_special"],
+        "nn": torch.nn,  # whose layers are remembered as a whole
         "functional": torch.nn.functional,
         "torch.functional": torch.functional,
     }
