@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from irene.assumptions import assumed
 from irene.energy.prices import Bound, PricedNode, ValueKind
 from irene.estimation import Estimate, is_open
 from irene.units import (
@@ -29,7 +30,7 @@ Occurrence = tuple[PricedNode, int]
 MAX_ROWS = 12
 BAR_EIGHTHS = "▏▎▍▌▋▊▉█"
 BAR_WIDTH = 4
-MAX_UNBROKEN_NAME = 36
+MAX_UNBROKEN_NAME = 30
 """Characters; a longer name may take two lines of a hover."""
 
 KIND_MEANS: dict[ValueKind, str] = {
@@ -145,7 +146,7 @@ def card(
         row_total=row_total,
         facts=_facts(parents),
         conditions=_conditions(estimate),
-        notes=_notes(estimate),
+        notes=_notes(estimate, document_path),
     )
 
 
@@ -157,7 +158,8 @@ def markdown(card: Card) -> str:
     blocks.append(_escape(" · ".join(card.facts)))
     blocks.append("  \n".join(_condition(*it) for it in card.conditions))
     if card.notes:
-        blocks.append("\n".join(f"- {_escape(note)}" for note in card.notes))
+        notes = (_escape(it).replace(" %", "\u00a0%") for it in card.notes)
+        blocks.append("\n".join(f"- {it}" for it in notes))
     return "\n\n".join(blocks)
 
 
@@ -281,10 +283,10 @@ def _conditions(estimate: Estimate) -> tuple[tuple[str, str, str], ...]:
     )
 
 
-def _notes(estimate: Estimate) -> tuple[str, ...]:
-    assumed = [it.text for it in estimate.trace.assumptions]
-    unpriced = [f"not priced: {it.name} ({it.reason})" for it in estimate.trace.unpriced]
-    return (*unpriced, *estimate.notes, *assumed)
+def _notes(estimate: Estimate, document_path: str) -> tuple[str, ...]:
+    trace = estimate.trace
+    unpriced = [f"not priced: {it.name} ({it.reason})" for it in trace.unpriced]
+    return (*unpriced, *assumed(trace.assumptions, document_path), *estimate.notes)
 
 
 def _markdown_table(card: Card) -> str:

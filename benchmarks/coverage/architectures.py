@@ -27,7 +27,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import torch
+
     from irene.worker.protocol import BuildSpec
+    from irene.worker.values import KnownValues
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 120.0
@@ -219,18 +222,37 @@ def _flaw_of_transformers(name: str) -> str:
     return ""
 
 
+def _batch_experts(model: torch.nn.Module) -> None:
+    for module in model.modules():
+        config = getattr(module, "config", None)
+        if hasattr(config, "_experts_implementation_internal"):
+            config._experts_implementation_internal = "batched_mm"
+
+
+def _move_to_meta(model: torch.nn.Module, values: KnownValues) -> None:
+    """What has memory, with the values of small integers known."""
+    from irene.worker.meta import to_meta
+
+    for module in model.modules():
+        for tensors in (module._parameters, module._buffers):
+            for key, tensor in tensors.items():
+                if tensor is not None and not tensor.is_meta:
+                    tensors[key] = to_meta(tensor, values)  # type: ignore[assignment] # a tensor
+
+
 def _counted(spec: BuildSpec) -> tuple[int | None, str]:
     """FLOPs by torch's counter, and how it ran.
 
     First on plain meta tensors; where the model asks for values, with the values that the
-    trace had, those that it made up last. Grouped products of experts, of which the counter sees none, as batched ones.
+    trace had, those that it made up last. Grouped products of experts, of which the counter sees
+    none, as batched ones.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     from irene.worker.building import build
     from irene.worker.inputs import mend_inputs
-    from irene.worker.meta import accelerators_on_meta, parts_of, stay_on_meta, to_meta
+    from irene.worker.meta import accelerators_on_meta, parts_of, stay_on_meta
     from irene.worker.meta.answers import Answers
     from irene.worker.meta.trial import guess_values
 
@@ -238,10 +260,7 @@ def _counted(spec: BuildSpec) -> tuple[int | None, str]:
     for how in ("plain", "with values", "with made-up values"):
         built = build(spec, on_meta=True)
         inputs = mend_inputs(built.model, spec, built.planned, built.values) or built.planned
-        for module in built.model.modules():
-            config = getattr(module, "config", None)
-            if hasattr(config, "_experts_implementation_internal"):
-                config._experts_implementation_internal = "batched_mm"
+        _batch_experts(built.model)
         built.model.requires_grad_(False)  # the counter's hooks take no parameters as inputs
         args, kwargs = inputs.on_meta(built.values)
         counter = FlopCounterMode(display=False)
@@ -250,11 +269,7 @@ def _counted(spec: BuildSpec) -> tuple[int | None, str]:
         if how == "plain":
             built.model.to("meta")
         else:
-            for module in built.model.modules():
-                for tensors in (module._parameters, module._buffers):
-                    for key, tensor in tensors.items():
-                        if tensor is not None and not tensor.is_meta:
-                            tensors[key] = to_meta(tensor, built.values)
+            _move_to_meta(built.model, built.values)
         if how == "with made-up values":
             built.values.begin_trial()
             guess_values(parts_of(built.model), args, kwargs, built.values)

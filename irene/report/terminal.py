@@ -11,6 +11,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from irene.assumptions import assumed
 from irene.cards import KIND_MEANS, bar
 from irene.report.findings import Report, inputs_text
 from irene.report.rows import Row, rows_of
@@ -170,7 +171,7 @@ def _conditions(report: Report) -> Table:
 def _notes(report: Report) -> Iterable[RenderableType]:
     groups = (
         ("not priced", [f"{it.name}: {it.reason}" for it in report.trace.unpriced]),
-        ("assumed", [it.text for it in report.trace.assumptions]),
+        ("assumed", assumed(report.trace.assumptions, "")),
         ("how it was priced", list(report.notes)),
     )
     for title, sentences in groups:

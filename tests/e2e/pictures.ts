@@ -32,6 +32,15 @@ describe.each(["light", "dark"] as const)("%s", (theme) => {
     await take(editor, "bert");
   });
 
+  test("what a card of a mixture of experts takes for granted", async () => {
+    const editor = await open("modeling_mixtral.py", { theme, ...SIZE }, installedModel("mixtral"));
+    await editor.goTo(390);
+    await until(() => editor.lensOver("class MixtralModel"), isValue);
+    await editor.hover("class MixtralModel", "MixtralModel");
+    await editor.scrollCard();
+    await take(editor, "assumptions");
+  });
+
   test("a profile in progress, and after it", async () => {
     const settings = { "irene.device": "cpu" };
     const editor = await open("gpt.py", { theme, ...SIZE, settings });

@@ -116,6 +116,15 @@ export class Workbench {
     );
   }
 
+  /** To the end of the open card. */
+  async scrollCard(): Promise<void> {
+    await this.page.locator(".monaco-hover:not(.hidden) .hover-row:visible").first().hover();
+    for (let n = 0; n < 20; n++) {
+      await this.page.mouse.wheel(0, 200);
+      await this.page.waitForTimeout(50);
+    }
+  }
+
   /** Selects `old` in the first line that contains `code`, and types `text` in its place. */
   async replace(code: string, old: string, text: string): Promise<void> {
     const line = (await this.lines()).find((it) => it.code.includes(code));

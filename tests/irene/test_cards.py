@@ -140,7 +140,7 @@ def test_a_card_says_what_it_stands_for() -> None:
     assert "(90 % interval), modelled: physics and data sheets, nothing run" in text
     assert "device `NVIDIA A100-SXM4-80GB` _(default)_" in text
     assert "- not priced: custom::op (no rule)" in text
-    assert text.index("not priced") < text.index("a note") < text.index("no padding")
+    assert text.index("not priced") < text.index("no padding") < text.index("a note")
 
 
 def table_of(made: Card) -> list[list[str]]:
