@@ -30,7 +30,7 @@ Occurrence = tuple[PricedNode, int]
 MAX_ROWS = 12
 BAR_EIGHTHS = "▏▎▍▌▋▊▉█"
 BAR_WIDTH = 4
-MAX_UNBROKEN_NAME = 30
+MAX_UNBROKEN_NAME = 31
 """Characters; a longer name may take two lines of a hover."""
 
 KIND_MEANS: dict[ValueKind, str] = {
