@@ -118,7 +118,7 @@ class Recall:
         if key is None or entry is None:
             return call(module, *args)
         result = self._first(layer.type.__name__, key, tensors, call, (module, *args), {})
-        if _has_known(self._memo.entries[key]):  # they would be computed by the function alone
+        if _has_known(self._memo.entries.get(key)):  # they would be computed by the function alone
             self._memo.put(key, None)
         return result
 
