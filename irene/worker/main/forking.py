@@ -225,23 +225,23 @@ class _Parent:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             _close(self._wake_fd, self._waker_fd)
             threading.Thread(target=_end_with_parent, args=(life_fd,), daemon=True).start()
+            begin = sharing.moment()
             if not select.select([orders_fd], [], [], 0)[0]:
                 serving.warm_up_child()
             with os.fdopen(orders_fd, encoding="utf-8") as orders:
                 order = orders.readline()
             if order:
-                _serve_in_child(order, answers_fd)
+                _serve_in_child(order, answers_fd, begin)
         except BaseException:  # noqa: BLE001 - the worker's rim: the parent's code ends here
             _log.exception("fault of IrEne in a child")
             os._exit(1)
         serving.leave()
 
 
-def _serve_in_child(order: str, answers_fd: int) -> None:
+def _serve_in_child(order: str, answers_fd: int, begin: sharing.Since) -> None:
     call = protocol.decode_request(order)
     assert isinstance(call, protocol.Call)
     before = frozenset(sys.modules)
-    begin = sharing.moment()
 
     def write(line: str, is_final: bool) -> None:
         serving.write_line(answers_fd, (_FINAL if is_final else _PROGRESS) + line)
