@@ -12,8 +12,8 @@ from irene.worker.meta.encoder import FUSED, like_first, run_fused, transformed_
 from irene.worker.meta.operators import NoMetaKernel, Operator, ValueQuestion
 from irene.worker.meta.recurrent import (
     RECURRENT,
+    issue_recurrent,
     recurrent_arguments,
-    recurrent_on_cpu,
     whole_on_meta,
 )
 from irene.worker.meta.tensors import Arguments, device_type, meta_device, tensors_in, to_meta
@@ -134,7 +134,7 @@ def decompose(
         args, kwargs = cast("Arguments", to_meta((args, kwargs)))
     if name in RECURRENT:
         args = recurrent_arguments(func, args)
-        issued = recurrent_on_cpu(func, args)
+        issued = issue_recurrent(func, args)
         if issued is not None:
             return issued
     return func._op_dk(torch._C.DispatchKey.CompositeImplicitAutograd, *args, **kwargs)

@@ -88,7 +88,19 @@ def runs_whole(operator: Operator, args: tuple[object, ...]) -> bool:
         return True
     if not operator.is_composite:
         return operator.name not in FUSED
-    return operator.name in WHOLE_ON_GPU and current_device_type() == "cuda"
+    return (
+        operator.name in WHOLE_ON_GPU
+        and current_device_type() == "cuda"
+        and not _is_batch_first(args)
+    )
+
+
+def _is_batch_first(args: tuple[object, ...]) -> bool:
+    """Whether a recurrent layer is padded and its batch comes before its time."""
+    return len(args) == _N_PADDED and bool(args[-1])
+
+
+_N_PADDED = 9  # arguments of a padded recurrent layer, as torch.nn gives them
 
 
 def _adds_bias(args: tuple[object, ...]) -> bool:

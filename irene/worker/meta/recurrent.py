@@ -1,6 +1,7 @@
 """Recurrent layers as a device runs them.
 
-On a GPU cuDNN runs all layers, directions and steps in one call. On a CPU oneDNN runs an LSTM
+On a GPU cuDNN runs all layers, directions and steps in one call, of inputs whose time comes first
+(`_cudnn_rnn` in `aten/src/ATen/native/cudnn/RNN.cpp` makes that copy). On a CPU oneDNN runs an LSTM
 layer and direction at a time (`mkldnn_rnn` in `aten/src/ATen/native/mkldnn/RNN.cpp`); the others
 are loops over time after one product of all inputs (`FullLayer` in `aten/src/ATen/native/RNN.cpp`,
 which on other devices multiplies at every step).
@@ -12,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from irene.worker.meta.device_path import current_device_type
 from irene.worker.meta.tensors import to_meta
 
 if TYPE_CHECKING:
@@ -81,20 +83,29 @@ class _Layers:
         return len(self.own_weights(0)) % 2 == 1
 
 
-def recurrent_on_cpu(
+def issue_recurrent(
     func: torch._ops.OpOverload, args: tuple[object, ...]
 ) -> tuple[torch.Tensor, ...] | None:
-    """Issue the operations of a recurrent layer on a CPU; None for packed sequences.
+    """Issue the operations of a recurrent layer; None for packed sequences.
 
-    A packed sequence is left to C++'s loop for other devices: the same products, but those of
-    the inputs step by step.
+    On a CPU a packed sequence is left to C++'s loop for other devices: the same products, but
+    those of the inputs step by step. A GPU runs one whole.
     """
     if func._overloadname != "input":
         return None
+    if current_device_type() == "cuda":
+        return _time_first(func, args)
     layers = _layers(args)
     name = func.overloadpacket.__name__
     layer = _onednn_layer if name == "lstm" and _suits_onednn(layers) else _loop(_STEPS[name])
     return _run(layers, layer)
+
+
+def _time_first(func: torch._ops.OpOverload, args: tuple[object, ...]) -> tuple[torch.Tensor, ...]:
+    """A layer whose batch comes first, by one whose time does: (b, t, n) -> (b, t, m)."""
+    x = cast("torch.Tensor", args[0]).transpose(0, 1).contiguous()
+    output, *finals = cast("tuple[torch.Tensor, ...]", func(x, *args[1:8], False))
+    return output.transpose(0, 1), *finals
 
 
 def _layers(args: tuple[object, ...]) -> _Layers:

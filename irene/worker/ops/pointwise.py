@@ -20,7 +20,7 @@ def per_output(call: Call, primitive: Primitive, flops: int) -> tuple[Cost, ...]
 def per_input(call: Call, primitive: Primitive, flops: int) -> tuple[Cost, ...]:
     """`flops` for each element of the first input: reductions and norms."""
     n = call.inputs[0].n_elements if call.inputs else call.n_outputs
-    return (cost(call, primitive, flops * n),)
+    return (cost(call, primitive, flops * n, n_kernels=_KERNELS.get(call.name, 1)),)
 
 
 def other(call: Call) -> tuple[Cost, ...]:
@@ -105,7 +105,8 @@ def _written(call: Call, n_elements: int, *, is_read: bool = False) -> tuple[Cos
     copied = 0 if call.name.endswith("_") else target.n_bytes + call.outputs[0].n_bytes
     given = sum(min(it.n_bytes, n_elements * it.itemsize) for it in call.inputs[1:])
     n_bytes = copied + given + (2 if is_read else 1) * written
-    return (cost(call, "elementwise", n_elements if is_read else 0, n_bytes=n_bytes),)
+    flops, n_kernels = n_elements if is_read else 0, 2 if copied else 1
+    return (cost(call, "elementwise", flops, n_bytes=n_bytes, n_kernels=n_kernels),)
 
 
 def embedding_bag(call: Call) -> tuple[Cost, ...]:
@@ -185,9 +186,18 @@ _FLOPS_PER_INPUT: dict[int, str] = {
     5: "logsumexp",
     6: "aminmax",
 }
-_KERNELS = {"native_group_norm": 3, "sort": 3, "argsort": 3, "topk": 2}
-"""Launches of a GPU where they are several: moments, scale and shift, and their application
-(`cuda/group_norm_kernel.cu`); copies and indices before a sort; a selection, and the sort of it."""
+_KERNELS = {
+    "native_group_norm": 3,  # moments, scale and shift, and their application
+    "sort": 3,  # copies and indices, and the sort
+    "argsort": 3,
+    "topk": 2,  # a selection, and the sort of it
+    "masked_fill": 2,  # a copy, and the value into it
+    "constant_pad_nd": 2,  # the value everywhere, and the input into the middle
+    "_safe_softmax": 5,  # softmax, which scores are -inf, which rows have no other, 0, a choice
+    "logsumexp": 9,
+}
+"""Launches of a GPU where they are several: as its profiler shows the parts of an operation on a CPU
+too, but for norms and sorts, whose parts are in `cuda/group_norm_kernel.cu` and `cuda/Sort.cpp`."""
 _SOFTMAX = dict.fromkeys(
     ["_softmax", "_log_softmax", "_safe_softmax", "softmax", "log_softmax"],  # these two as `out=`
     5,

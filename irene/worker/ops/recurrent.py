@@ -1,4 +1,10 @@
-"""Recurrent layers and cells: every weight matrix meets every token once."""
+"""Recurrent layers and cells: every weight matrix meets every token once.
+
+cuDNN launches two kernels for a layer and direction, the product of all inputs and all steps in
+one, and in float32 a third that adds the biases, as recorded (see the test of recorded kernels).
+Where it has no kernel for all steps, in bfloat16 and for wide layers, it launches some for each step
+from within the same call: they are counted as steps, not as launches from Python.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +28,7 @@ def whole(call: Call) -> tuple[Cost, ...]:
     x = call.args[0]
     n_times = call.args[1].n_elements if is_packed else x.shape[1 if rest[5] else 0]
     n_passes = rest[1] * (2 if rest[4] else 1)
-    return _layers(call, call.name, weights, n_passes * n_times)
+    return _layers(call, call.name, weights, n_passes, n_times)
 
 
 def cudnn(call: Call) -> tuple[Cost, ...]:
@@ -30,16 +36,18 @@ def cudnn(call: Call) -> tuple[Cost, ...]:
     mode = next(it for it in call.args[4:] if isinstance(it, int) and not isinstance(it, bool))
     weights, per_layer = call.args[1], call.args[2]
     n_passes = max(1, len(weights) // max(1, per_layer))
-    return _layers(call, _MODES[mode], weights, n_passes * call.args[0].shape[0])
+    return _layers(call, _MODES[mode], weights, n_passes, call.args[0].shape[0])
 
 
 def onednn_layer(call: Call) -> tuple[Cost, ...]:
     """`mkldnn_rnn_layer`: x, two matrices, two biases, states, reverse, sizes, mode, ..."""
-    return _layers(call, _MODES[call.args[9]], call.args[1:5], call.args[0].shape[0])
+    return _layers(call, _MODES[call.args[9]], call.args[1:5], 1, call.args[0].shape[0])
 
 
-def _layers(call: Call, kind: str, weights: Sequence[Operand], n_steps: int) -> tuple[Cost, ...]:
-    """`n_steps`: time steps of all layers and directions, whose states wait for those before."""
+def _layers(
+    call: Call, kind: str, weights: Sequence[Operand], n_passes: int, n_times: int
+) -> tuple[Cost, ...]:
+    """`n_passes`: layers times directions, in each of which the steps wait for those before."""
     x = call.args[0]
     tokens = math.prod(x.shape[:-1])
     if call.name == "mkldnn_rnn_layer":  # without biases it gets zeros of other shapes
@@ -64,7 +72,10 @@ def _layers(call: Call, kind: str, weights: Sequence[Operand], n_steps: int) -> 
         name="gates",
         inputs=biases,
     )
-    return replace(product, n_steps=n_steps), gates
+    n_kernels = 1  # oneDNN's, a layer and direction at a time
+    if call.name != "mkldnn_rnn_layer":
+        n_kernels = n_passes * (3 if biases and call.dtype == "float32" else 2)
+    return replace(product, n_steps=n_passes * n_times, n_kernels=n_kernels), gates
 
 
 def _gate_flops(kind: str, matrices: Sequence[Operand]) -> int:

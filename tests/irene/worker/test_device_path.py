@@ -412,11 +412,27 @@ def test_flash_pads_heads_to_eight_and_writes_the_logarithms_of_its_sums() -> No
     assert flash.n_bytes == 4 * padded + logarithms
 
 
-def test_a_gpu_s_recurrent_layer_is_one_call_of_many_steps() -> None:
-    made = traced(nn.LSTM(8, 16, 2, bidirectional=True), (torch.zeros(5, 3, 8),), "cuda")
+@pytest.mark.parametrize(
+    ("bias", "dtype", "n_kernels"),
+    [(True, "float32", 3), (False, "float32", 2), (True, "float16", 2)],
+)
+def test_a_gpu_s_recurrent_layer_is_one_call_of_many_steps(
+    bias: bool, dtype: str, n_kernels: int
+) -> None:
+    """The inputs, in float32 their biases, and the steps: for each layer and direction."""
+    model = nn.LSTM(8, 16, 2, bidirectional=True, bias=bias, dtype=getattr(torch, dtype))
+    made = traced(model, (torch.zeros(5, 3, 8, dtype=getattr(torch, dtype)),), "cuda")
     (layer,) = (it for it, _ in leaves(made) if it.primitive == "recurrent")
     assert layer.operation is not None
-    assert (layer.operation.n_kernels, layer.operation.n_steps) == (1, 2 * 2 * 5)
+    assert (layer.operation.n_kernels, layer.operation.n_steps) == (2 * 2 * n_kernels, 2 * 2 * 5)
+
+
+def test_a_gpu_s_recurrent_layer_copies_its_inputs_so_that_time_comes_first() -> None:
+    x = torch.zeros(3, 5, 8)
+    made = traced(nn.GRU(8, 16, batch_first=True), (x,), "cuda")
+    assert names_of(made) == {"zeros": 1, "clone": 1, "gru": 1}
+    alone = traced(nn.GRU(8, 16, batch_first=True), (x[:1],), "cuda")
+    assert names_of(alone) == {"zeros": 1, "gru": 1}
 
 
 def test_a_gpu_s_fused_encoder_layer_attends_with_one_kernel() -> None:

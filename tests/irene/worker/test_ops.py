@@ -141,7 +141,7 @@ CASES: list[tuple[str, list[Any], Shape, list[tuple[str, int, int, int]]]] = [
     ("scatter_add_", [tensor(100), 0, integers(5), tensor(5)], (100,),
      [("elementwise", 5, 8 * 5 + 4 * 5 + 2 * 4 * 5, 1)]),
     ("scatter", [tensor(100), 0, integers(5), tensor(5)], (100,),
-     [("elementwise", 0, 4 * 200 + 8 * 5 + 4 * 5 + 4 * 5, 1)]),
+     [("elementwise", 0, 4 * 200 + 8 * 5 + 4 * 5 + 4 * 5, 2)]),
     # two rows of ten
     ("index_add_", [tensor(10, 16), 0, integers(2), tensor(2, 16)], (10, 16),
      [("elementwise", 32, 8 * 2 + 4 * 32 + 2 * 4 * 32, 1)]),

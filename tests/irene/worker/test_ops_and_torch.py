@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -199,3 +200,50 @@ def test_bytes_are_those_of_the_memory_that_a_real_run_touches(name: str) -> Non
     """Each address once for reading, each output once for writing."""
     for operation, counted, needed in memory_of(RUNS[name]):
         assert (operation, counted) == (operation, needed)
+
+
+IN_PARTS: dict[str, Callable[[], object]] = {
+    "masked_fill": lambda: X.masked_fill(X > 0, 1.0),
+    "masked_scatter": lambda: X.masked_scatter(X > 0, X),
+    "constant_pad_nd": lambda: torch.constant_pad_nd(X, (1, 1)),
+    "index_put": lambda: X.index_put((ROWS_OF_X,), X[:3]),
+    "index_fill": lambda: X.index_fill(0, ROWS_OF_X, 1.0),
+    "slice_scatter": lambda: X.slice_scatter(X[:3], 0, 0, 3),
+    "select_scatter": lambda: X.select_scatter(X[0], 0, 1),
+    "_safe_softmax": lambda: torch._safe_softmax(X, -1),
+    "logsumexp": lambda: X.logsumexp(0),
+}
+
+
+@pytest.mark.parametrize("name", IN_PARTS)
+def test_an_operation_in_parts_launches_each_of_them(name: str) -> None:
+    """As torch's profiler shows them, of operations that are the same code on a CPU and a GPU."""
+    with torch.inference_mode(), profile(activities=[ProfilerActivity.CPU]) as profiled:
+        IN_PARTS[name]()
+    whole = next(it for it in profiled.events() if it.name == f"aten::{name}")
+    with torch.inference_mode(), Launches() as launches:
+        IN_PARTS[name]()
+    assert launches.found[name] == len(parts_of(whole))
+
+
+class Launches(TorchDispatchMode):
+    """How many kernels the table has for each operation of a run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: dict[str, int] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        call = Weights().call_of(operator_of(func), args, kwargs or {}, result)
+        self.found[call.name] = sum(it.n_kernels for it in ops.cost_of(call))
+        return result
+
+
+def parts_of(event: Any) -> list[str]:
+    """The innermost operations that move or compute something."""
+    children = [it for it in event.cpu_children if it.name.removeprefix("aten::") not in ops.FREE]
+    inner = [name for child in children for name in parts_of(child)]
+    return inner or [event.name.removeprefix("aten::")]
