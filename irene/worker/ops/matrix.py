@@ -90,20 +90,41 @@ def outer(call: Call) -> tuple[Cost, ...]:
 
 def grouped_mm(call: Call) -> tuple[Cost, ...]:
     # (m, k) @ (g, k, n): each row meets one group; (g, m, k) @ (g, k, n);
-    # (m, k) @ (k, n) with k in g groups
+    # (m, k) @ (k, n) with k in g groups; (g, m, k) @ (k, n) with n in g groups
     a, b = call.args[0], call.args[1]
+    n_column_groups = max(1, a.shape[0]) if len(a.shape) > len(b.shape) else 1
     n_bytes = a.n_bytes + _groups_read(a, b) + call.outputs[0].n_bytes
     sizes = _group_sizes(call, a, b)
     product = cost(
         call,
         "matmul",
-        2 * a.n_elements * b.shape[-1],
+        2 * a.n_elements * b.shape[-1] // n_column_groups,
         n_bytes=n_bytes,
         inputs=(a, b),
         product=sizes,
+        n_kernels=_grouped_kernels(call, a, b),
     )
     bias = call.argument(3, call.kwargs.get("bias"))
     return with_bias(call, product, bias if isinstance(bias, Operand) else None)
+
+
+def _grouped_kernels(call: Call, a: Operand, b: Operand) -> int:
+    """A product for each group that has rows, but in bfloat16 and lower one for all.
+
+    `cuda/GroupedBlas.cpp` and `GroupedMMUtils.h` in `aten/src/ATen/native`: that one runs on Hopper
+    and data centre Blackwell, after a kernel that prepares its pointers; other cards and a CPU have
+    one for each group in bfloat16 too, which is not told apart here.
+    """
+    if len(a.shape) == len(b.shape) == 3:
+        return 1
+    if call.name != "transformers::grouped_mm_fallback" and call.dtype not in (
+        "float32",
+        "float16",
+    ):
+        return 2
+    if len(b.shape) == 3:
+        return max(1, min(a.shape[0], b.shape[0]))
+    return a.shape[0] if len(a.shape) == 3 else call.outputs[0].shape[0]
 
 
 def _group_sizes(call: Call, a: Operand, b: Operand) -> tuple[int, int, int, int]:

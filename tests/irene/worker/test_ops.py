@@ -67,9 +67,12 @@ CASES: list[tuple[str, list[Any], Shape, list[tuple[str, int, int, int]]]] = [
     ("mv", [tensor(8, 16), tensor(16)], (8,), [("matmul", 2 * 8 * 16, 4 * (8 * 16 + 16 + 8), 1)]),
     # ten rows spread over four experts, and three rows that reach three of four
     ("_grouped_mm", [tensor(10, 8), tensor(4, 8, 6, **W), None], (10, 6),
-     [("matmul", 2 * 10 * 8 * 6, 4 * (10 * 8 + 4 * 8 * 6 + 10 * 6), 1)]),
+     [("matmul", 2 * 10 * 8 * 6, 4 * (10 * 8 + 4 * 8 * 6 + 10 * 6), 4)]),
     ("_grouped_mm", [tensor(3, 8), tensor(4, 8, 6, **W), None], (3, 6),
-     [("matmul", 2 * 3 * 8 * 6, 4 * (3 * 8 + 3 * 8 * 6 + 3 * 6), 1)]),
+     [("matmul", 2 * 3 * 8 * 6, 4 * (3 * 8 + 3 * 8 * 6 + 3 * 6), 3)]),
+    # three groups of eight columns, each of which meets its own four rows
+    ("_grouped_mm", [tensor(3, 4, 16), tensor(16, 24), integers(3)], (4, 24),
+     [("matmul", 2 * 4 * 16 * 24, 4 * (3 * 4 * 16 + 16 * 24 + 4 * 24), 3)]),
     # 2 images, 4 channels in 2 groups, 8 filters of 3 x 3, 7 x 7 positions
     ("convolution", [tensor(2, 4, 9, 9), tensor(8, 2, 3, 3, **W), None, [1, 1], [0, 0], [1, 1],
                      False, [0, 0], 2], (2, 8, 7, 7),

@@ -226,6 +226,25 @@ def test_an_operation_in_parts_launches_each_of_them(name: str) -> None:
     assert launches.found[name] == len(parts_of(whole))
 
 
+@pytest.mark.parametrize(
+    ("a", "b"), [((8, 16), (3, 16, 8)), ((8, 32), (32, 8)), ((3, 8, 16), (16, 24))]
+)
+def test_a_grouped_product_in_float32_is_a_product_for_each_group(
+    a: tuple[int, ...], b: tuple[int, ...]
+) -> None:
+    """The code of a CPU is that of a GPU: two rows, sixteen numbers, eight columns for each."""
+    ends = torch.tensor([2, 4, 8] if len(b) == 3 else [8, 16, 24], dtype=torch.int32)
+
+    def run() -> object:
+        return torch._grouped_mm(torch.randn(a), torch.randn(b), offs=ends)
+
+    with torch.inference_mode(), profile(activities=[ProfilerActivity.CPU]) as profiled:
+        run()
+    with torch.inference_mode(), Launches() as launches:
+        run()
+    assert launches.found["_grouped_mm"] == sum(it.name == "aten::mm" for it in profiled.events())
+
+
 class Launches(TorchDispatchMode):
     """How many kernels the table has for each operation of a run."""
 

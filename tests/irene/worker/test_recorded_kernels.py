@@ -75,6 +75,7 @@ TIME_FIRST = "the copy that puts time first is within `_cudnn_rnn`, below a disp
 STEPS = (
     "cuDNN has no kernel for all steps in bfloat16: the 600 steps of three layers launch their own"
 )
+SAVED = "autograd keeps a copy of what an operation in place overwrites; a tree is of inference"
 COMPILED = "the last product is of the layers around, which were compiled"
 
 
@@ -144,6 +145,40 @@ def resnet(depths: tuple[int, ...], batch: int, *, is_bottleneck: bool) -> Trace
             n_in = (64 << stage) * (4 if is_bottleneck else 1)
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(n_in, 1000)]
     return traced(nn.Sequential(*layers), torch.empty(batch, 3, 224, 224))
+
+
+class Inverted(nn.Module):
+    """A block of MobileNetV2: wider, a filter for each channel, narrow again."""
+
+    def __init__(self, n_in: int, n_out: int, stride: int, ratio: int) -> None:
+        super().__init__()
+        width = ratio * n_in
+        layers = [] if ratio == 1 else rectified(nn.Conv2d(n_in, width, 1, bias=False))
+        layers += rectified(nn.Conv2d(width, width, 3, stride, 1, groups=width, bias=False))
+        layers += [nn.Conv2d(width, n_out, 1, bias=False), nn.BatchNorm2d(n_out)]
+        self.main, self.is_residual = nn.Sequential(*layers), stride == 1 and n_in == n_out
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.main(x) if self.is_residual else self.main(x)
+
+
+def rectified(convolution: nn.Conv2d) -> list[nn.Module]:
+    return [convolution, nn.BatchNorm2d(convolution.out_channels), nn.ReLU6(inplace=True)]
+
+
+def mobilenet(batch: int) -> Trace:
+    """The torchvision MobileNetV2 on images of 224 pixels, in float16."""
+    layers, n_in = rectified(nn.Conv2d(3, 32, 3, 2, 1, bias=False)), 32
+    for ratio, n_out, depth, stride in [
+        (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2),
+        (6, 320, 1, 1),
+    ]:  # fmt: skip
+        for index in range(depth):
+            layers.append(Inverted(n_in, n_out, 1 if index else stride, ratio))
+            n_in = n_out
+    layers += [*rectified(nn.Conv2d(n_in, 1280, 1, bias=False)), nn.AdaptiveAvgPool2d(1),
+               nn.Flatten(), nn.Dropout(), nn.Linear(1280, 1000)]  # fmt: skip
+    return traced(nn.Sequential(*layers).half(), torch.empty(batch, 3, 224, 224).half())
 
 
 def alexnet() -> Trace:
@@ -449,6 +484,15 @@ RECORDINGS: dict[str, Recording] = {
             "mul": Difference(f"{SCALING}; {NO_MASK}", 12 - 1),
             "gather": Difference(TOKEN_TYPES, 1), "clone": Difference(NOT_LOGGED, 48),
         },
+        has_launches=False,
+    ),
+    "MobileNetV2": Recording(
+        lambda: mobilenet(96),
+        # 20 additions, of which 10 sum gradients
+        {"convolution": 52, "native_batch_norm": 52, "hardtanh_": 35, "clone": 35, "add": 10,
+         "mean": 1, "linear": 1},
+        flops=57_748_660_224,
+        differences={"clone": Difference(SAVED, -35)},
         has_launches=False,
     ),
     "ViT, eager attention": Recording(
