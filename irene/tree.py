@@ -30,8 +30,16 @@ Primitive = Literal[
     "other",
 ]
 Mode = Literal["inference"]
-DeviceType = Literal["cpu", "cuda"]
-"""Whose kernels torch runs, by its own names: a CPU's, or a GPU's ("cuda" stands for all GPUs)."""
+TorchDevice = Literal["cpu", "cuda"]
+"""Where a tensor is, as torch says it."""
+
+NvidiaGeneration = Literal[
+    "sm_60", "sm_61", "sm_70", "sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"
+]
+"""NVIDIA's GPUs by compute capability, named as in `torch.cuda.get_arch_list`."""
+
+DeviceType = TorchDevice | NvidiaGeneration
+"""Whose kernels torch runs; "cuda" is a GPU of another make, which has those of sm_80."""
 
 MATRIX_PRIMITIVES: frozenset[Primitive] = frozenset(
     {"linear", "matmul", "attention", "conv1d", "conv2d", "conv3d", "recurrent"}

@@ -67,11 +67,30 @@ class Device:
 
     @property
     def torch_type(self) -> DeviceType:
-        """Whose kernels torch runs there; Apple's chips have a GPU's fused ones."""
-        return "cpu" if self.kind == "cpu" else "cuda"
+        """Whose kernels torch runs there; Apple's and AMD's chips have a GPU's fused ones."""
+        if self.kind != "gpu":
+            return "cpu" if self.kind == "cpu" else "cuda"
+        has_hbm = self.memory_technology.startswith("HBM")
+        return _GENERATIONS.get((self.architecture, has_hbm), "cuda")
 
     def efficiency(self, primitive: Primitive) -> Efficiency:
         return next(it for it in self.efficiencies if it.primitive == primitive)
+
+
+_GENERATIONS: dict[tuple[str, bool], DeviceType] = {
+    # architecture, with HBM or without
+    ("Pascal", True): "sm_60",
+    ("Pascal", False): "sm_61",
+    ("Volta", True): "sm_70",
+    ("Turing", False): "sm_75",
+    ("Ampere", True): "sm_80",
+    ("Ampere", False): "sm_86",
+    ("Ada Lovelace", False): "sm_89",
+    ("Hopper", True): "sm_90",
+    ("Blackwell", True): "sm_100",
+    ("Blackwell 2.0", False): "sm_120",
+}
+"""Compute capabilities of the architectures (CUDA C++ Programming Guide)."""
 
 
 @dataclass(frozen=True, slots=True)

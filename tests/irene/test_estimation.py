@@ -180,19 +180,22 @@ async def test_before_the_first_answer_places_are_known() -> None:
     assert early.lines == ()
 
 
-async def test_another_device_costs_no_trace() -> None:
+async def test_another_card_of_a_generation_costs_no_trace() -> None:
     """Traces of targets that did not change are remembered, until a file on disk changes."""
     worker = InProcess()
     estimator = Estimator(worker, None)
     await estimates_of(plan_of(), estimator)
     n_traces = worker.asked["TraceRequest"]
-    other = await estimates_of(plan_of(options=replace(OPTIONS, device="T4")), estimator)
+    card = "A100-PCIE-40GB"
+    other = await estimates_of(plan_of(options=replace(OPTIONS, device=card)), estimator)
     assert worker.asked["TraceRequest"] == n_traces
     assert isinstance(other.outcomes[0], Estimate)
-    assert other.outcomes[0].device_id == "T4"
+    assert other.outcomes[0].device_id == card
+    await estimates_of(plan_of(options=replace(OPTIONS, device="T4")), estimator)
+    assert worker.asked["TraceRequest"] == 2 * n_traces  # it runs other kernels
     estimator.forget()
     await estimates_of(plan_of(), estimator)
-    assert worker.asked["TraceRequest"] > n_traces
+    assert worker.asked["TraceRequest"] > 2 * n_traces
 
 
 KERNELS = """from torch import nn

@@ -12,7 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
-from irene.worker.meta.device_path import current_device_type, enabled_attention
+from irene.worker.meta.device_path import (
+    current_capability,
+    current_device_type,
+    enabled_attention,
+)
 from irene.worker.meta.dtypes import check_dtypes
 
 if TYPE_CHECKING:
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
 
 Backend = Literal["math", "flash", "efficient", "cudnn"]
 
+_AMPERE = (8, 0)
+"""The first generation with flash and cuDNN's attention, and with bfloat16 in any fused one."""
 _LEAST_DIMENSIONS = 2
 _LARGEST_FLASH_HEAD = 256
 _LARGEST_CUDNN_HEAD = 128
@@ -130,7 +136,8 @@ def _fits_flash(tensors: _Tensors, mask: torch.Tensor | None, options: _Options)
     query, key, value = tensors
     size = query.shape[-1]
     return (
-        _is_dense(tensors)
+        current_capability() >= _AMPERE
+        and _is_dense(tensors)
         and _has_heads(tensors, options)
         and mask is None
         and query.element_size() == 2
@@ -141,10 +148,13 @@ def _fits_flash(tensors: _Tensors, mask: torch.Tensor | None, options: _Options)
 
 def _fits_efficient(tensors: _Tensors, mask: torch.Tensor | None, options: _Options) -> bool:
     """16 bytes at a time: head sizes are multiples of 4 in float32 and of 8 in half precision."""
+    import torch
+
     query, _, value = tensors
     multiple = 16 // query.element_size()
     return (
-        _is_dense(tensors)
+        (query.dtype != torch.bfloat16 or current_capability() >= _AMPERE)
+        and _is_dense(tensors)
         and not options.grouped
         and _has_heads(tensors, options)
         and query.element_size() in (2, 4)
@@ -157,7 +167,8 @@ def _fits_cudnn(tensors: _Tensors, mask: torch.Tensor | None, options: _Options)
     query, key, value = tensors
     sizes = query.shape[-1], value.shape[-1]
     return (
-        _is_dense(tensors)
+        current_capability() >= _AMPERE
+        and _is_dense(tensors)
         and _has_heads(tensors, options)
         and query.element_size() == 2
         and all(it % _FLASH_HEAD_MULTIPLE == 0 and it <= _LARGEST_CUDNN_HEAD for it in sizes)

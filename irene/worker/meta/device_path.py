@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-from irene.tree import DeviceType
+from irene.tree import DeviceType, TorchDevice
 
 if TYPE_CHECKING:
     import torch
@@ -21,13 +21,19 @@ _running: ContextVar[DeviceType] = ContextVar("_running", default="cuda")
 
 _APART = 16  # bits: what tells two storages apart are at least 16 bytes, so they lie 1 MiB apart
 
-COMPUTE_CAPABILITY = (8, 0)
-"""What code that asks a GPU for its generation is told: an Ampere card, or newer."""
+_USUAL_CAPABILITY = (8, 0)
+"""Of a GPU whose generation is not known: an Ampere card's."""
 
 
-def current_device_type() -> DeviceType:
+def current_device_type() -> TorchDevice:
     """The kind of device that operations stand for right now."""
-    return _running.get()
+    return "cpu" if _running.get() == "cpu" else "cuda"
+
+
+def current_capability() -> tuple[int, int]:
+    """The compute capability of the GPU that operations stand for right now."""
+    number = _running.get().removeprefix("sm_")
+    return (int(number[:-1]), int(number[-1])) if number.isdigit() else _USUAL_CAPABILITY
 
 
 def enabled_attention() -> tuple[bool, bool, bool, bool, tuple[int, ...]]:
@@ -43,13 +49,29 @@ def enabled_attention() -> tuple[bool, bool, bool, bool, tuple[int, ...]]:
         kernels._get_flash_sdp_enabled(),
         kernels._get_mem_efficient_sdp_enabled(),
         kernels._get_cudnn_sdp_enabled(),
-        tuple(getattr(kernels, "_get_sdp_priority_order", _usual_order)()),
+        _order(tuple(getattr(kernels, "_get_sdp_priority_order", _usual_order)())),
     )
 
 
 def _usual_order() -> tuple[int, ...]:
     """Flash, memory-efficient, unfused: before torch 2.6 nobody could choose another."""
     return 1, 2, 0
+
+
+def _order(here: tuple[int, ...]) -> tuple[int, ...]:
+    """On data centre cards from Hopper on torch puts cuDNN's first (`check_prefer_cudnn_attention`)."""
+    prefers_cudnn = current_capability() in ((9, 0), (10, 0)) and _torch_version() >= _CUDNN_FIRST
+    is_usual = here[: len(_usual_order())] == _usual_order()
+    return (_CUDNN, *(it for it in here if it != _CUDNN)) if prefers_cudnn and is_usual else here
+
+
+_CUDNN, _CUDNN_FIRST = 3, (2, 11)
+
+
+def _torch_version() -> tuple[int, ...]:
+    import torch
+
+    return tuple(int(it) for it in torch.__version__.split("+")[0].split(".")[:2])
 
 
 def shown_device() -> torch.device:
@@ -99,7 +121,7 @@ def _answers(
         (torch, "_nested_tensor_from_mask_left_aligned", is_left_aligned),
         # Asked before fused layers: a function mode alone makes torch's own answer yes.
         (torch.overrides, "has_torch_function", _has_torch_function),
-        (torch.cuda, "get_device_capability", lambda _device=None: COMPUTE_CAPABILITY),
+        (torch.cuda, "get_device_capability", lambda _device=None: current_capability()),
         (torch.cuda, "is_bf16_supported", lambda *_, **__: True),
         (getattr(torch.cuda.amp, "common", None), "amp_definitely_not_available", lambda: False),
     )

@@ -11,10 +11,10 @@ import datetime
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from irene.errors import MeterError
-from irene.tree import DeviceType, Trace
+from irene.tree import DeviceType, NvidiaGeneration, Trace
 from irene.worker import endings, environment, meters, tracing
 from irene.worker.building import build
 from irene.worker.loading import users_imports
@@ -55,8 +55,7 @@ def _profile(
 ) -> Profile:
     _check_device(request.device)
     report(Progress("tracing", None))
-    device_type: DeviceType = "cpu" if request.device == "cpu" else "cuda"
-    trace = tracing.trace(replace(request.build, device_type=device_type))
+    trace = tracing.trace(replace(request.build, device_type=_device_type(request.device)))
     _check_memory(trace, request)
     report(Progress(f"building {trace.arguments} with random weights", None))
     model, forward = _build(request)
@@ -64,6 +63,17 @@ def _profile(
     if request.device == "cpu":
         return _measure(request, trace, (model, forward), CpuClock(), meter, report)
     return _measure(request, trace, (model, forward), CudaClock(request.device), meter, report)
+
+
+def _device_type(device: str) -> DeviceType:
+    """Whose kernels torch runs on a device of this machine."""
+    import torch
+
+    if device == "cpu":
+        return "cpu"
+    major, minor = torch.cuda.get_device_capability(device)
+    known: tuple[NvidiaGeneration, ...] = get_args(NvidiaGeneration)
+    return next((it for it in known if it == f"sm_{major}{minor}"), "cuda")
 
 
 def _measure(

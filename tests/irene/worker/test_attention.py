@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from traps.oracle import differences, really_run, traced_operations
 
-from irene.tree import matrix_flops
+from irene.tree import DeviceType, matrix_flops
 from irene.worker.refusals import Refused
 from irene.worker.tracing import trace_module
 
@@ -118,6 +118,35 @@ def test_a_gpu_refuses(name: str) -> None:
     options, tensors = CASES[name]
     with pytest.raises(Refused):
         trace_module(Attention(**options), tensors, None, "cuda")
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "masked", "kernel"),
+    [
+        # flash from sm_80 on (`check_flash_attention_hardware_support`)
+        ("sm_70", torch.float16, False, "_scaled_dot_product_efficient_attention"),
+        ("sm_75", torch.float16, False, "_scaled_dot_product_efficient_attention"),
+        ("sm_80", torch.float16, False, "_scaled_dot_product_flash_attention"),
+        ("sm_89", torch.bfloat16, False, "_scaled_dot_product_flash_attention"),
+        ("sm_120", torch.bfloat16, False, "_scaled_dot_product_flash_attention"),
+        ("cuda", torch.bfloat16, False, "_scaled_dot_product_flash_attention"),
+        ("sm_80", torch.float16, True, "_scaled_dot_product_efficient_attention"),
+        # no fused kernel has bfloat16 before Ampere
+        ("sm_75", torch.bfloat16, False, "bmm"),
+        # cuDNN's on data centre cards from Hopper on, masked too (`check_prefer_cudnn_attention`)
+        ("sm_90", torch.float16, False, "_scaled_dot_product_cudnn_attention"),
+        ("sm_100", torch.bfloat16, True, "_scaled_dot_product_cudnn_attention"),
+        ("sm_90", torch.float32, False, "_scaled_dot_product_efficient_attention"),
+        ("sm_61", torch.float32, False, "_scaled_dot_product_efficient_attention"),
+    ],
+)
+def test_the_generation_of_a_card_decides(
+    device: DeviceType, dtype: torch.dtype, masked: bool, kernel: str
+) -> None:
+    query = torch.zeros(2, 4, 16, 64, dtype=dtype)
+    mask = (torch.ones(16, 16, dtype=dtype),) if masked else ()
+    trace = trace_module(Attention(), (query, query, query, *mask), None, device)
+    assert kernel in {name for name, _, _ in traced_operations(trace)}
 
 
 def under(*backends: SDPBackend, in_this_order: bool = False) -> Callable[..., Tensor]:
