@@ -41,3 +41,11 @@ class CacheError(IreneError):
 
 class MeterError(IreneError):
     """A meter is missing, unreadable, or gave readings that cannot be trusted."""
+
+
+class DatasetError(IreneError):
+    """Measured data that cannot be used: the file, the line and what to do are named."""
+
+
+class PredictorError(IreneError):
+    """A saved predictor is of another version, malformed, or lacks what it is asked for."""
