@@ -1,0 +1,199 @@
+"""A predictor of one machine, and what it says about units and modules.
+
+Everything is in logarithms until a price is asked for: the physics' logarithm, plus the
+correction's mean, with the standard deviation of both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+import numpy as np
+
+from irene.energy.predicted.formula import (
+    UNIT_FEATURE_GROUPS,
+    Floats,
+    ModuleLaw,
+    UnitLaw,
+    module_features,
+    module_log,
+    module_rows,
+    unit_features,
+    unit_log,
+    unit_work,
+)
+from irene.energy.predicted.units import Description, Unit, UnitKind
+
+Level = Literal["ml", "module", "model"]
+UNSEEN_DEVIATION = 0.4
+"""Of the logarithm, for a kind of unit that the training data did not have: physics alone."""
+
+
+class Correction(Protocol):
+    """What is learned of the logarithm that the physics leaves over."""
+
+    def correct(
+        self, features: Floats, signatures: Sequence[Hashable]
+    ) -> tuple[Floats, Floats]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class UnitModel:
+    """One kind of unit: joules, seconds, and the correction of the joules."""
+
+    law: UnitLaw
+    time_law: UnitLaw | None  # None: times were not measured
+    correction: Correction | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleModel:
+    """Modules and whole models."""
+
+    law: ModuleLaw
+    time_law: ModuleLaw | None
+    correction: Correction | None
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A 90 % interval: `factor` deviations of the logarithm, at least `floor` of them wide."""
+
+    factor: float
+    floor: float
+
+    def half_width(self, deviation: Floats) -> Floats:
+        """Of the logarithm, to both sides."""
+        width: Floats = self.factor * np.maximum(deviation, self.floor)
+        return width
+
+
+@dataclass(frozen=True, slots=True)
+class Predictor:
+    """All that was fitted to one machine."""
+
+    n_multiprocessors: int
+    units: Mapping[UnitKind, UnitModel]
+    modules: ModuleModel
+    intervals: Mapping[Level, Interval]
+
+
+@dataclass(frozen=True, slots=True)
+class LogPrices:
+    """Logarithms of joules and their standard deviations, in the order that was asked for."""
+
+    mean: Floats
+    deviation: Floats
+
+
+def unit_log_prices(predictor: Predictor, units: Sequence[Unit]) -> LogPrices:
+    """Joules of units that run alone."""
+    mean, deviation = np.zeros(len(units)), np.zeros(len(units))
+    for kind in sorted({unit.kind for unit in units}):
+        places = [place for place, unit in enumerate(units) if unit.kind == kind]
+        own = [units[place] for place in places]
+        model = predictor.units.get(kind)
+        law = _stand_in(predictor, kind) if model is None else model.law
+        mean[places] = unit_log(law, unit_works(own, predictor.n_multiprocessors))
+        if model is None:
+            deviation[places] = UNSEEN_DEVIATION
+        elif model.correction is not None:
+            features = unit_feature_rows(own, predictor.n_multiprocessors)
+            shift, spread = model.correction.correct(features, own)
+            mean[places] += shift
+            deviation[places] = spread
+    return LogPrices(mean, deviation)
+
+
+def unit_prices(predictor: Predictor, units: Sequence[Unit]) -> Mapping[Unit, float]:
+    """Joules of units that run alone, by unit."""
+    joules = np.exp(unit_log_prices(predictor, units).mean).tolist()
+    return dict(zip(units, joules, strict=True))
+
+
+def units_in(descriptions: Iterable[Description]) -> tuple[Unit, ...]:
+    """The distinct units of some modules."""
+    return tuple(dict.fromkeys(unit for it in descriptions for unit, _ in it.units))
+
+
+def unit_seconds(predictor: Predictor, units: Sequence[Unit]) -> Mapping[Unit, float]:
+    """Seconds of units that run alone; empty where times were not measured."""
+    seconds = {}
+    for unit in units:
+        model = predictor.units.get(unit.kind) or predictor.units.get(_next_of_kin(unit.kind))
+        if model is None or model.time_law is None:
+            return {}
+        work = unit_works([unit], predictor.n_multiprocessors)
+        seconds[unit] = float(np.exp(unit_log(model.time_law, work)[0]))
+    return seconds
+
+
+def module_log_prices(
+    predictor: Predictor,
+    descriptions: Sequence[Description],
+    unit_prices_j: Mapping[Unit, float],
+    levels: Sequence[Level],
+) -> LogPrices:
+    """Joules of modules from the prices of their units."""
+    rows = module_rows(descriptions, unit_prices_j)
+    law, correction = predictor.modules.law, predictor.modules.correction
+    mean = module_log(law, rows)
+    if correction is None:
+        return LogPrices(mean, np.zeros(len(mean)))
+    signatures = [(level, it) for level, it in zip(levels, descriptions, strict=True)]
+    shift, deviation = correction.correct(module_features(law, rows), signatures)
+    return LogPrices(mean + shift, np.hypot(deviation, _unseen_share(predictor, descriptions, rows)))
+
+
+def unit_works(units: Sequence[Unit], n_multiprocessors: int) -> Floats:
+    """The work of units, a row each."""
+    return np.array([unit_work(unit, n_multiprocessors) for unit in units])
+
+
+def unit_feature_rows(units: Sequence[Unit], n_multiprocessors: int) -> Floats:
+    """The correction's features of units, a row each."""
+    rows = [unit_features(unit, n_multiprocessors) for unit in units]
+    return np.array(rows, dtype=float).reshape(-1, len(UNIT_FEATURE_GROUPS))
+
+
+def unseen_kinds(predictor: Predictor, units: Sequence[Unit]) -> tuple[str, ...]:
+    """Kinds of units that the training data did not have, in words."""
+    return tuple(sorted({unit.kind for unit in units if unit.kind not in predictor.units}))
+
+
+def _unseen_share(
+    predictor: Predictor, descriptions: Sequence[Description], rows: Floats
+) -> Floats:
+    """Deviation that units of unseen kinds bring, by their share of the units' calls."""
+    shares = np.zeros(len(rows))
+    for place, description in enumerate(descriptions):
+        calls = sum(it for _, it in description.units)
+        unseen = sum(it for unit, it in description.units if unit.kind not in predictor.units)
+        shares[place] = UNSEEN_DEVIATION * unseen / calls if calls else 0.0
+    return shares
+
+
+def _stand_in(predictor: Predictor, kind: UnitKind) -> UnitLaw:
+    """The law of the next of kin; a kind that moves bytes costs them as the others do."""
+    model = predictor.units.get(_next_of_kin(kind))
+    if model is None:
+        model = next(iter(predictor.units.values()))
+    if kind == "unfamiliar":
+        waves, tiles, n_bytes, _ = model.law.work
+        return replace(model.law, work=(waves, tiles, n_bytes, n_bytes))
+    return model.law
+
+
+def _next_of_kin(kind: UnitKind) -> UnitKind:
+    kin: dict[UnitKind, UnitKind] = {
+        "unfamiliar": "linear",
+        "linear": "matmul",
+        "matmul": "linear",
+        "tanh": "softmax",
+        "softmax": "tanh",
+        "layer_norm": "embedding",
+        "embedding": "layer_norm",
+    }
+    return kin[kind]

@@ -1,0 +1,1 @@
+"""The predictor with nothing run: measured cells to the coefficients of `irene.energy.predicted`."""
