@@ -7,6 +7,8 @@ of its signature.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,7 +27,7 @@ class Observation:
     level_name: str  # as in the files: `scope:ClassName`, the model's name for a model
     unit: Unit | None
     description: Description | None
-    energy_j: float
+    energy_j: float  # NaN: to be predicted only
     time_s: float  # NaN: not run
     gpu_energy_j: float
 
@@ -45,13 +47,15 @@ def observe(
     """All rows that a trace explains, and what had to be left out, by name."""
     found: list[Observation] = []
     left_out: dict[str, None] = {}
+    names: dict[CellKey, dict[str, str]] = {}
     for cell in cells:
         key = (cell.model_name, cell.batch_size, cell.seq_len)
         if key not in traced:
             left_out[f"{cell.model_name}: its architecture is not known here"] = None
             continue
+        names[key] = _short_names(traced[key])
         for node, first in _with_first_of_signature(cell.nodes):
-            observation = _observation(key, node, first, traced[key])
+            observation = _observation(key, node, first, traced[key], names[key])
             if observation is None:
                 left_out[f"{cell.model_name}: {node.scope}:{node.class_name}"] = None
             else:
@@ -69,15 +73,19 @@ def _with_first_of_signature(
 
 
 def _observation(
-    key: CellKey, node: MeasuredNode, first: MeasuredNode, traced: TracedCell
+    key: CellKey,
+    node: MeasuredNode,
+    first: MeasuredNode,
+    traced: TracedCell,
+    names: Mapping[str, str],
 ) -> Observation | None:
-    scope = "" if node.node_type == "model" else first.scope
+    scope = "" if node.node_type == "model" else names.get(first.scope, first.scope)
     unit = description = None
     if node.level == "ml":
         unit = traced.units.get(scope, {}).get(node.class_name)
     else:
         description = traced.descriptions.get(scope)
-    if (unit is None and description is None) or node.energy_j is None:
+    if unit is None and description is None:
         return None
     is_model = node.node_type == "model"
     name = key[0] if is_model else f"{node.scope}:{node.class_name}"
@@ -87,7 +95,15 @@ def _observation(
         name,
         unit,
         description,
-        node.energy_j,
+        math.nan if node.energy_j is None else node.energy_j,
         node.time_s,
         node.gpu_energy_j,
     )
+
+
+def _short_names(traced: TracedCell) -> dict[str, str]:
+    """`encoder.3.x -> encoder.layer.3.x`: the tree form leaves the names of lists out."""
+    scopes = {*traced.descriptions, *traced.units}
+    return {re.sub(r"(^|\.)[^.]+\.(?=\d+(\.|$))", r"\1", scope): scope for scope in scopes} | {
+        scope: scope for scope in scopes
+    }

@@ -10,7 +10,7 @@ import numpy as np
 from irene.energy.predicted.formula import Floats
 from irene.energy.predicted.process import GaussianProcess, Scales, condition, distances, matern
 
-_MOST_ROWS = 220
+_MOST_ROWS = 400
 """For the search of scales; the process then gets all rows."""
 _USUAL_LENGTH, _USUAL_SIGNATURE = math.log(2.0), math.log(0.005)
 _FIRST_STEP, _LAST_STEP, _N_ROUNDS = 0.7, 0.08, 24
@@ -85,7 +85,7 @@ class _Search:
         except np.linalg.LinAlgError:
             return math.inf
         white = np.linalg.solve(factor, self._residuals)
-        prior = 0.5 * (at[1] - _USUAL_SIGNATURE) ** 2 + 0.1 * ((at[2:] - _USUAL_LENGTH) ** 2).sum()
+        prior = 0.5 * (at[1] - _USUAL_SIGNATURE) ** 2 + ((at[2:] - _USUAL_LENGTH) ** 2).sum()
         return float(0.5 * white @ white + np.log(np.diag(factor)).sum() + prior)
 
 
@@ -95,5 +95,5 @@ def _is_allowed(at: Floats) -> bool:
         math.log(1e-3) < amplitude < 0.0
         and math.log(1e-3) <= signature <= math.log(0.2)
         and (lengths > -2.0).all()
-        and (lengths < 4.0).all()
+        and (lengths < 1.0).all()
     )
