@@ -15,7 +15,7 @@ import numpy as np
 from irene.energy.predicted.predictor import Interval, Predictor
 from irene.errors import DatasetError
 from irene.training.evaluation import Result, Tested, protocol
-from irene.training.measurements import Cell, Dataset
+from irene.training.measurements import PAPER_MODELS, Cell, Dataset
 from irene.training.ours.fitting import SHIPPED, Recipe, fit_predictor
 from irene.training.ours.intervals import calibrated
 from irene.training.ours.observations import Observation, observe
@@ -93,8 +93,6 @@ def _key(cell: Cell) -> CellKey:
 
 
 def _in_paper(cell: Cell) -> bool:
-    from irene.training.measurements import PAPER_MODELS
-
     return cell.model_name in PAPER_MODELS
 
 

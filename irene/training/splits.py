@@ -70,8 +70,10 @@ def _folds(split: Split, keys: Sequence[CellKey]) -> Iterator[Fold]:
         yield from _size_folds(keys, models)
     else:
         for model in models:
-            yield _larger(model) if split == "larger" else Fold(
-                model, _outside((model,)), _inside((model,))
+            yield (
+                _larger(model)
+                if split == "larger"
+                else Fold(model, _outside((model,)), _inside((model,)))
             )
 
 

@@ -115,9 +115,7 @@ def group_of(unit: Unit) -> int:
     return GROUPS.index("matmul" if unit.kind == "unfamiliar" else unit.layout or unit.kind)
 
 
-def module_rows(
-    descriptions: Sequence[Description], unit_prices: Mapping[Unit, float]
-) -> Floats:
+def module_rows(descriptions: Sequence[Description], unit_prices: Mapping[Unit, float]) -> Floats:
     """A row per module: its units' prices by group, then bytes, kernels and launches, scaled."""
     rows = np.zeros((len(descriptions), len(GROUPS) + 4))
     for row, description in zip(rows, descriptions, strict=True):

@@ -144,7 +144,9 @@ def module_log_prices(
         return LogPrices(mean, np.zeros(len(mean)))
     signatures = [(level, it) for level, it in zip(levels, descriptions, strict=True)]
     shift, deviation = correction.correct(module_features(law, rows), signatures)
-    return LogPrices(mean + shift, np.hypot(deviation, _unseen_share(predictor, descriptions, rows)))
+    return LogPrices(
+        mean + shift, np.hypot(deviation, _unseen_share(predictor, descriptions, rows))
+    )
 
 
 def unit_works(units: Sequence[Unit], n_multiprocessors: int) -> Floats:

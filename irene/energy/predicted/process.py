@@ -35,8 +35,24 @@ class GaussianProcess:
     groups: tuple[int, ...]  # of each feature, its place in `scales.lengths`
     features: Floats
     alpha: Floats
+    variances: Floats  # each row's own: what its signature shares, and noise
     whitening: Floats  # inverse of the lower Cholesky factor of the training covariance
     places: dict[Hashable, int] = field(repr=False)  # of each signature
+
+    @classmethod
+    def restored(
+        cls,
+        scales: Scales,
+        groups: tuple[int, ...],
+        features: Floats,
+        alpha: Floats,
+        variances: Floats,
+        signatures: Sequence[Hashable],
+    ) -> GaussianProcess:
+        """The process of saved coefficients; its covariance follows from the features."""
+        places: dict[Hashable, int] = {it: place for place, it in enumerate(signatures)}
+        whitening = _whitening(scales, groups, features, variances)
+        return cls(scales, groups, features, alpha, variances, whitening, places)
 
     def correct(self, features: Floats, signatures: Sequence[Hashable]) -> tuple[Floats, Floats]:
         """Mean and standard deviation of the correction, the noise of a measurement included."""
@@ -52,9 +68,7 @@ class GaussianProcess:
         return cross @ self.alpha, deviation
 
 
-def distances(
-    first: Floats, second: Floats, groups: tuple[int, ...], scales: Scales
-) -> Floats:
+def distances(first: Floats, second: Floats, groups: tuple[int, ...], scales: Scales) -> Floats:
     """Squared distances in lengths."""
     lengths = np.array([scales.lengths[group] for group in groups])
     a, b = first / lengths, second / lengths
@@ -78,10 +92,16 @@ def condition(
     signatures: Sequence[Hashable],
 ) -> GaussianProcess:
     """The process given medians of `n_measured` measurements per signature."""
-    covariance = matern(distances(features, features, groups, scales), scales)
-    own = scales.signature**2 + scales.noise**2 / n_measured + 1e-10
-    factor = np.linalg.cholesky(covariance + np.diag(own))
-    whitening = np.linalg.inv(factor)
+    variances = scales.signature**2 + scales.noise**2 / n_measured + 1e-10
+    whitening = _whitening(scales, groups, features, variances)
     alpha = whitening.T @ (whitening @ residuals)
     places: dict[Hashable, int] = {it: place for place, it in enumerate(signatures)}
-    return GaussianProcess(scales, groups, features, alpha, whitening, places)
+    return GaussianProcess(scales, groups, features, alpha, variances, whitening, places)
+
+
+def _whitening(
+    scales: Scales, groups: tuple[int, ...], features: Floats, variances: Floats
+) -> Floats:
+    covariance = matern(distances(features, features, groups, scales), scales)
+    inverse: Floats = np.linalg.inv(np.linalg.cholesky(covariance + np.diag(variances)))
+    return inverse

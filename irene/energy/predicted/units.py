@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -20,14 +20,6 @@ Layout = Literal["", "batched", "flat"]
 
 COPIES = frozenset({"clone", "cat", "stack", "copy_", "contiguous", "repeat"})
 """Operations that move strided heads: dearer by the byte than those that stream."""
-
-_BY_PRIMITIVE: dict[str, UnitKind] = {
-    "linear": "linear",
-    "matmul": "matmul",
-    "softmax": "softmax",
-    "layer_norm": "layer_norm",
-    "embedding": "embedding",
-}
 
 
 class Unit(NamedTuple):
@@ -94,31 +86,59 @@ def _count(primitive: Node, owner: str, units: Counter[Unit], sums: list[int]) -
 def unit_of(primitive: Node, owner: str) -> Unit | None:
     """The unit that a primitive is, None for a kernel; `owner` is the class that issues it."""
     operation = primitive.operation
-    if operation is None or not operation.input_shapes or not operation.output_shapes:
+    if operation is None or not operation.output_shapes or not operation.output_shapes[0]:
         return None
-    if not operation.output_shapes[0]:
-        return None
-    inputs, output = operation.input_shapes, operation.output_shapes[0]
-    kind = _BY_PRIMITIVE.get(primitive.primitive or "")
-    if kind == "linear" and inputs[0] and output:
-        layout: Layout = "batched" if len(inputs[0]) > 2 else "flat"
-        return Unit(kind, layout, 1, math.prod(inputs[0][:-1]), inputs[0][-1], output[-1])
-    if kind == "matmul" and len(inputs) > 1 and len(inputs[0]) > 1 and len(inputs[1]) > 1:
-        first, second = inputs[0], inputs[1]
-        return Unit(kind, "", math.prod(first[:-2]), first[-2], first[-1], second[-1])
-    if kind in ("softmax", "layer_norm") and inputs[0]:
-        return Unit(kind, "", 1, math.prod(inputs[0][:-1]), inputs[0][-1], 1)
-    if kind == "embedding" and output:
-        return Unit(kind, "", 1, math.prod(output[:-1]), output[-1], 1)
     if primitive.class_name == "tanh" and owner == "Tanh":
-        return Unit("tanh", "", 1, math.prod(output), 1, 1)
-    if primitive.primitive in MATRIX_PRIMITIVES:
-        return _unfamiliar(primitive, output)
-    return None
+        return Unit("tanh", "", 1, math.prod(operation.output_shapes[0]), 1, 1)
+    sized = _SIZED.get(primitive.primitive or "")
+    if sized is not None and operation.input_shapes and operation.input_shapes[0]:
+        return sized(operation.input_shapes, operation.output_shapes[0])
+    return _unfamiliar(primitive) if primitive.primitive in MATRIX_PRIMITIVES else None
 
 
-def _unfamiliar(primitive: Node, output: tuple[int, ...]) -> Unit:
+_Shape = tuple[int, ...]
+
+
+def _linear(inputs: Sequence[_Shape], output: _Shape) -> Unit:
+    first = inputs[0]  # (..., k) @ (k, n)
+    layout: Layout = "batched" if len(first) > 2 else "flat"
+    return Unit("linear", layout, 1, math.prod(first[:-1]), first[-1], output[-1])
+
+
+def _matmul(inputs: Sequence[_Shape], output: _Shape) -> Unit:
+    first = inputs[0] if len(inputs[0]) > 1 else (1, *inputs[0])  # (..., m, k) @ (..., k, n)
+    n = max(1, math.prod(output) // math.prod(first[:-1]))
+    return Unit("matmul", "", math.prod(first[:-2]), first[-2], first[-1], n)
+
+
+def _softmax(inputs: Sequence[_Shape], output: _Shape) -> Unit:
+    del output
+    return Unit("softmax", "", 1, math.prod(inputs[0][:-1]), inputs[0][-1], 1)
+
+
+def _layer_norm(inputs: Sequence[_Shape], output: _Shape) -> Unit:
+    del output
+    return Unit("layer_norm", "", 1, math.prod(inputs[0][:-1]), inputs[0][-1], 1)
+
+
+def _embedding(inputs: Sequence[_Shape], output: _Shape) -> Unit:
+    del inputs  # the table's size does not matter, the rows that are looked up do
+    return Unit("embedding", "", 1, math.prod(output[:-1]), output[-1], 1)
+
+
+_SIZED: dict[str, Callable[[Sequence[_Shape], _Shape], Unit]] = {
+    "linear": _linear,
+    "matmul": _matmul,
+    "softmax": _softmax,
+    "layer_norm": _layer_norm,
+    "embedding": _embedding,
+}
+
+
+def _unfamiliar(primitive: Node) -> Unit:
     """A matrix operation that no predictor was fitted to, as one product of the same FLOPs."""
+    assert primitive.operation is not None
+    output = primitive.operation.output_shapes[0]
     n = max(1, output[1] if len(output) > 2 else output[-1])
     m = max(1, math.prod(output) // n)
     return Unit("unfamiliar", "", 1, m, max(1, primitive.flops // (2 * m * n)), n)

@@ -56,19 +56,29 @@ def write_jsonl(
     path.write_text("".join(lines), encoding="utf-8")
 
 
+NodeKey = tuple[str, int, int, str, str]
+
+
+def read_predictions(path: Path) -> dict[NodeKey, float]:
+    """`predicted_energy` of the nodes of a file, by model, batch, length, scope and class.
+
+    Raises:
+        DatasetError: not there, or a line is not a tree.
+    """
+    if not path.is_file():
+        raise DatasetError(f"{path}: no such file; `irene predict` writes it")
+    found: dict[NodeKey, float] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        (model, batch, length), root = _open(line, f"{path}, line {number}")
+        for node, _ in _walk(root, -1):
+            if node.get("predicted_energy") is not None:
+                key = (model, batch, length, str(node["scope"]), str(node["instance_type"]))
+                found[key] = float(node["predicted_energy"])
+    return found
+
+
 def _cell(line: str, where: str, ids: dict[str, str], *, with_energies: bool) -> Cell:
-    try:
-        data = json.loads(line)
-        head = str(data["model_name"]), int(data["batch_size"]), int(data["seq_len"])
-        root = data["frontend_tree"]
-    except ValueError as err:
-        raise DatasetError(
-            f"{where}: not a whole JSON object ({err}); the file was cut short, copy it again"
-        ) from err
-    except (KeyError, TypeError) as err:
-        raise DatasetError(
-            f"{where}: no {err}; a line has model_name, batch_size, seq_len and frontend_tree"
-        ) from err
+    head, root = _open(line, where)
     nodes: list[MeasuredNode] = []
     parents: list[int] = []
     for node, parent in _walk(root, -1):
@@ -82,6 +92,21 @@ def _cell(line: str, where: str, ids: dict[str, str], *, with_energies: bool) ->
         nodes.append(_node(node, where, with_energies=with_energies))
         parents.append(parent)
     return Cell(*head, tuple(nodes), tuple(parents))
+
+
+def _open(line: str, where: str) -> tuple[tuple[str, int, int], _Json]:
+    try:
+        data = json.loads(line)
+        head = str(data["model_name"]), int(data["batch_size"]), int(data["seq_len"])
+        return head, data["frontend_tree"]
+    except ValueError as err:
+        raise DatasetError(
+            f"{where}: not a whole JSON object ({err}); the file was cut short, copy it again"
+        ) from err
+    except (KeyError, TypeError) as err:
+        raise DatasetError(
+            f"{where}: no {err}; a line has model_name, batch_size, seq_len and frontend_tree"
+        ) from err
 
 
 def _walk(root: _Json, parent: int) -> Iterator[tuple[_Json, int]]:

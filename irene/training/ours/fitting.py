@@ -27,14 +27,14 @@ from irene.energy.predicted.predictor import (
     unit_feature_rows,
     unit_prices,
     unit_seconds,
-    units_in,
     unit_works,
+    units_in,
 )
 from irene.energy.predicted.units import Description, Unit, UnitKind
 from irene.errors import DatasetError
 from irene.training.measurements import LEVELS
-from irene.training.ours.medians import Medians, medians
 from irene.training.ours.laws import fit_module_law, fit_unit_law
+from irene.training.ours.medians import Medians, medians
 from irene.training.ours.observations import Observation
 from irene.training.ours.process_fitting import fit_process
 

@@ -35,8 +35,7 @@ def calibrated(predictor: Predictor, rows: Sequence[Observation], fit: Fit) -> P
     floors = repeatability(rows)
     errors = _errors_of_left_out(rows, fit, floors)
     intervals = {
-        level: Interval(_factor(errors[level], _CAUTION[level]), floors[level])
-        for level in LEVELS
+        level: Interval(_factor(errors[level], _CAUTION[level]), floors[level]) for level in LEVELS
     }
     return replace(predictor, intervals=intervals)
 
@@ -75,7 +74,8 @@ def _scaled(
     logs = np.log([row.energy_j for row in rows])
     levels = np.array([row.level for row in rows])
     return {
-        level: np.abs(found.mean - logs)[chosen] / np.maximum(found.deviation[chosen], floors[level])
+        level: np.abs(found.mean - logs)[chosen]
+        / np.maximum(found.deviation[chosen], floors[level])
         for level in LEVELS
         for chosen in (levels == level,)
     }

@@ -62,7 +62,10 @@ def fit_module_law(
     """
     stream, stiffness = math.log(2.5 * scale), _LOOSE
     if "softmax" in units:
-        stream, stiffness = math.log(STREAM_TO_SOFTMAX) + units["softmax"].work[0], _STREAM_STIFFNESS
+        stream, stiffness = (
+            math.log(STREAM_TO_SOFTMAX) + units["softmax"].work[0],
+            _STREAM_STIFFNESS,
+        )
     start = np.array(
         [
             stream,

@@ -51,11 +51,7 @@ def medians(
 
 
 def _noise(logs: list[Floats]) -> float:
-    spreads = [
-        (it - it.mean()) ** 2 * len(it) / (len(it) - 1)
-        for it in logs
-        if len(it) > 1
-    ]
+    spreads = [(it - it.mean()) ** 2 * len(it) / (len(it) - 1) for it in logs if len(it) > 1]
     if not spreads:
         return _USUAL_NOISE
     pooled = np.concatenate(spreads)

@@ -28,9 +28,7 @@ _LEAST_DEVIATION = 0.03
 MIN_ROWS = 5
 
 
-def moved(
-    source: Predictor, rows: Sequence[Observation], n_multiprocessors: int
-) -> Predictor:
+def moved(source: Predictor, rows: Sequence[Observation], n_multiprocessors: int) -> Predictor:
     """The source predictor with coefficients for the machine that `rows` were measured on.
 
     Raises:

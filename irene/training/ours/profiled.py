@@ -50,9 +50,7 @@ def fit_wall(rows: Sequence[Observation]) -> WallLayer:
         raise DatasetError("no row with times_mean and gpu_energy_mean: nothing was profiled")
     energy_j = np.array([row.energy_j for row in measured])
     parts = np.array([(row.gpu_energy_j, row.time_s) for row in measured])
-    (a, base_w), *_ = np.linalg.lstsq(
-        parts / energy_j[:, None], np.ones(len(measured)), rcond=None
-    )
+    (a, base_w), *_ = np.linalg.lstsq(parts / energy_j[:, None], np.ones(len(measured)), rcond=None)
     left = np.log(energy_j) - _base(measured, a, base_w)
     columns = _columns(measured)
     normal = columns.T @ columns + _STIFFNESS * np.eye(columns.shape[1])
@@ -60,9 +58,7 @@ def fit_wall(rows: Sequence[Observation]) -> WallLayer:
     errors = np.abs(left - columns @ correction)
     floors = repeatability(run)
     levels = np.array([row.level for row in measured])
-    intervals = {
-        level: _interval(errors[levels == level], floors[level]) for level in LEVELS
-    }
+    intervals = {level: _interval(errors[levels == level], floors[level]) for level in LEVELS}
     return WallLayer(float(a), float(base_w), correction, intervals)
 
 

@@ -146,9 +146,7 @@ def as_measured(root: Node, model_name: str, batch_size: int, seq_len: int) -> N
     return _changed(root, fitting, shape, model_name)
 
 
-def _changed(
-    node: Node, differences: Sequence[Difference], shape: _Shape, model_name: str
-) -> Node:
+def _changed(node: Node, differences: Sequence[Difference], shape: _Shape, model_name: str) -> Node:
     if node.kind == "primitive":
         return node
     children = [_changed(child, differences, shape, model_name) for child in node.children]

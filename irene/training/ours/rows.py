@@ -26,9 +26,7 @@ def predict_rows(predictor: Predictor, rows: Sequence[Observation]) -> LogPrices
     descriptions = [description for _, description in modules]
     prices = unit_prices(predictor, units_in(descriptions))
     of_units = unit_log_prices(predictor, units)
-    of_modules = module_log_prices(
-        predictor, descriptions, prices, [level for level, _ in modules]
-    )
+    of_modules = module_log_prices(predictor, descriptions, prices, [level for level, _ in modules])
     places = {("ml", unit): place for place, unit in enumerate(units)}
     module_places = {module: len(units) + place for place, module in enumerate(modules)}
     order = [

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from irene.energy.predicted.formula import Floats
 from irene.energy.predicted.units import Description, Kernels, Unit, describe, unit_of
 from irene.errors import DatasetError
 from irene.training.ours.published import CONFIGURATIONS, as_measured, build_spec
 from irene.tree import Node, walk
+from irene.worker.refusals import Refused
+from irene.worker.tracing import trace
 
 CellKey = tuple[str, int, int]
 
@@ -69,9 +70,6 @@ def _terms(batch: int, length: int) -> tuple[float, ...]:
 
 
 def _trace(key: CellKey, folder: Path) -> TracedCell:
-    from irene.worker.refusals import Refused
-    from irene.worker.tracing import trace
-
     try:
         root = trace(build_spec(*key, folder)).root
     except Refused as err:

@@ -1,0 +1,210 @@
+"""What the commands of the training room do: files in, files out, and the text to print."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from irene import __version__
+from irene.energy.predicted.storing import StoredPredictor, load, save
+from irene.errors import DatasetError, PredictorError
+from irene.training.crossvalidation import (
+    FEATURE_SETS,
+    Features,
+    crossvalidate_ours,
+    crossvalidate_paper,
+    fit_calibrated,
+    observations,
+)
+from irene.training.evaluation import Result, mean_over_models, write_predictions
+from irene.training.forms import read_dataset, write_jsonl
+from irene.training.forms.jsonl_trees import read_predictions
+from irene.training.measurements import LEVELS, Dataset
+from irene.training.ours.card import n_multiprocessors_of
+from irene.training.ours.fitting import SHIPPED
+from irene.training.ours.rows import predict_rows
+from irene.training.paper.config import PaperConfig, read_config
+from irene.training.paper.predictor import (
+    PaperPredictor,
+    fit_paper,
+    load_paper,
+    predict_paper,
+    save_paper,
+)
+from irene.training.splits import Split
+
+OURS_FILE = "predictor.json"
+
+
+def train(
+    data: Path,
+    model_dir: Path,
+    method: str,
+    config_path: Path | None = None,
+    multiprocessors: int | None = None,
+    name: str | None = None,
+) -> str:
+    """Fit a predictor to all of `data` and write it to a folder."""
+    dataset = read_dataset(data)
+    if method == "paper":
+        config = read_config(config_path)
+        predictor = fit_paper(dataset.cells, config)
+        save_paper(predictor, model_dir, _provenance(dataset, config.device_name))
+        if config.save_nodes:
+            _write_paper_predictions(dataset, predictor, model_dir / "predictions.jsonl")
+    else:
+        stored = train_ours(dataset, name or model_dir.name, multiprocessors)
+        save(stored, model_dir / OURS_FILE)
+    return "\n".join([*dataset.left_out, f"written to {model_dir}"])
+
+
+def train_ours(dataset: Dataset, name: str, multiprocessors: int | None = None) -> StoredPredictor:
+    """Our predictor of a machine, with times and calibrated intervals."""
+    rows, left_out = observations(dataset)
+    n_multiprocessors = multiprocessors or n_multiprocessors_of(dataset.cells)
+    predictor = fit_calibrated(rows, n_multiprocessors, replace(SHIPPED, with_times=True))
+    provenance = _provenance(dataset, name) | {"n_rows": len(rows), "left_out": list(left_out)}
+    return StoredPredictor(name, provenance, predictor)
+
+
+def predict(data: Path, output: Path, model_dir: Path) -> str:
+    """Write the trees of `data` with `predicted_energy` at every node."""
+    dataset = read_dataset(data, with_energies=False)
+    whole = Dataset(tuple(cell for cell in dataset.cells if cell.is_whole), ())
+    if (model_dir / OURS_FILE).is_file():
+        predicted = _predicted_by_ours(whole, load(model_dir / OURS_FILE))
+    else:
+        joules = predict_paper(whole.cells, load_paper(model_dir)).tolist()
+        predicted = dict(enumerate(joules))
+    write_jsonl(whole, output, predicted)
+    return "\n".join([*dataset.left_out, f"{len(predicted)} nodes written to {output}"])
+
+
+def evaluate(gold: Path, predictions: Path, node_types: str = "ml,module,model") -> str:
+    """Mean absolute percentage errors of the levels as JSON; a missing prediction counts as 0.
+
+    Raises:
+        DatasetError: a level that does not exist, or files of different nodes.
+    """
+    levels = [it.strip() for it in node_types.split(",") if it.strip()]
+    unknown = [it for it in levels if it not in LEVELS]
+    if unknown or not levels:
+        raise DatasetError(f"node types {node_types!r}: name some of {', '.join(LEVELS)}")
+    cells = [cell for cell in read_dataset(gold).cells if cell.is_whole]
+    predicted = read_predictions(predictions)
+    errors: dict[str, list[float]] = {level: [] for level in levels}
+    for cell in cells:
+        for node in cell.nodes:
+            key = (cell.model_name, cell.batch_size, cell.seq_len, node.scope, node.class_name)
+            if node.level in errors and node.energy_j is not None:
+                joules = predicted.get(key, 0.0)
+                errors[node.level].append(100.0 * abs(joules - node.energy_j) / node.energy_j)
+    means = {level: round(float(np.mean(it)), 2) for level, it in errors.items() if it}
+    if not means:
+        raise DatasetError(f"{gold}: no measured node of the levels {', '.join(levels)}")
+    return json.dumps(means)
+
+
+def crossvalidate(
+    data: Path,
+    model_dir: Path | None = None,
+    method: str = "paper",
+    features: Features | None = None,
+    split: Split = "model",
+    predictions: Path | None = None,
+    *,
+    as_json: bool = False,
+    config_path: Path | None = None,
+    multiprocessors: int | None = None,
+) -> str:
+    """Errors on rows that were left out: a table, or JSON."""
+    dataset = read_dataset(data)
+    predictors: dict[str, PaperPredictor] = {}
+    if method == "paper":
+        config = read_config(config_path)
+        chosen = features or _features_of(config)
+        result, predictors = crossvalidate_paper(dataset, split, chosen, config)
+    else:
+        rows, _ = observations(dataset)
+        count = multiprocessors or n_multiprocessors_of(dataset.cells)
+        result = crossvalidate_ours(rows, split, features or "static", count)
+    if predictions is not None:
+        write_predictions(result.rows, predictions)
+    if model_dir is not None:
+        _keep_folds(result, predictors, dataset, model_dir)
+    return json.dumps(result.to_json(), indent=1) if as_json else _table(result)
+
+
+def _features_of(config: PaperConfig) -> Features:
+    chosen = set(config.feature_sets)
+    return next(name for name, sets in FEATURE_SETS.items() if set(sets) == chosen)
+
+
+def _predicted_by_ours(dataset: Dataset, stored: StoredPredictor) -> dict[int, float]:
+    rows, left_out = observations(dataset)
+    if left_out:
+        raise PredictorError(
+            f"{stored.name} cannot describe {left_out[0]}"
+            + (f" and {len(left_out) - 1} more" if len(left_out) > 1 else "")
+            + ": leave these rows out, or use --method paper"
+        )
+    return dict(enumerate(np.exp(predict_rows(stored.predictor, rows).mean).tolist()))
+
+
+def _write_paper_predictions(dataset: Dataset, predictor: PaperPredictor, path: Path) -> None:
+    whole = Dataset(tuple(cell for cell in dataset.cells if cell.is_whole), ())
+    write_jsonl(whole, path, dict(enumerate(predict_paper(whole.cells, predictor).tolist())))
+
+
+def _keep_folds(
+    result: Result, predictors: dict[str, PaperPredictor], dataset: Dataset, model_dir: Path
+) -> None:
+    """`crossvalidation/leave_FOLD/` with predictions, errors and, of the paper, the predictor."""
+    for name, rows in result.folds.items():
+        folder = model_dir / "crossvalidation" / f"leave_{name.replace('/', '_')}"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_predictions(rows, folder / "predictions.csv")
+        errors = json.dumps(mean_over_models(rows))
+        (folder / "percentage_errors.json").write_text(errors + "\n", encoding="utf-8")
+        if name not in predictors:
+            continue
+        save_paper(predictors[name], folder, _provenance(dataset, ""))
+        tested = {row.cell for row in rows}
+        cells = [
+            cell
+            for cell in dataset.cells
+            if (cell.model_name, cell.batch_size, cell.seq_len) in tested
+        ]
+        _write_paper_predictions(
+            Dataset(tuple(cells), ()), predictors[name], folder / "predictions.jsonl"
+        )
+
+
+def _table(result: Result) -> str:
+    lines = [f"{'left out':28}" + "".join(f"{level:>9}" for level in LEVELS)]
+    for name, rows in result.folds.items():
+        lines.append(_line(name, mean_over_models(rows)))
+    lines.append(_line("overall", mean_over_models(result.rows)))
+    return "\n".join([*lines, "", f"percent; {result.protocol}"])
+
+
+def _line(name: str, means: Any) -> str:  # noqa: ANN401 - levels to percentages
+    values = (means[level] for level in LEVELS)
+    return f"{name:28}" + "".join(f"{'-' if it is None else format(it, '.2f'):>9}" for it in values)
+
+
+def _provenance(dataset: Dataset, device: str) -> dict[str, Any]:
+    return {
+        "device": device,
+        "quantity": "joules of one forward pass, as the measured data have them",
+        "n_cells": len(dataset.cells),
+        "n_rows": sum(len(cell.nodes) for cell in dataset.cells),
+        "models": list(dataset.models),
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "irene_version": __version__,
+    }
