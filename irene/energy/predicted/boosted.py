@@ -1,52 +1,41 @@
-"""Boosted trees on the logarithm of what the physics leaves over: the other correction.
+"""Boosted trees on the logarithm of what the physics leaves over, evaluated with numpy.
 
-xgboost is loaded when one is used. Trees do not know how far a node is from their training
-data, so that the standard deviation is one number.
+xgboost trains them; their splits are kept as arrays, each tree filled up to its full depth,
+so that predicting needs no xgboost. Trees do not know how far a node is from their training
+data: the standard deviation is one number.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from irene.energy.predicted.process import Floats
-from irene.errors import PredictorError
+
+DEPTH = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class BoostedTrees:
-    """A booster as xgboost's own JSON, and the deviation of its errors out of sample."""
+    """Trees of depth 3: node i has the children 2i + 1 (below the threshold) and 2i + 2."""
 
-    json: str
+    splits: NDArray[np.intp]  # (trees, 7), which feature
+    thresholds: NDArray[np.float32]  # (trees, 7)
+    leaves: Floats  # (trees, 8)
     deviation: float
 
     def correct(self, features: Floats, signatures: Sequence[Hashable]) -> tuple[Floats, Floats]:
         """Mean and standard deviation of the correction."""
         del signatures
-        mean = np.asarray(self._booster.inplace_predict(features), dtype=float)
+        narrow = features.astype(np.float32)  # as xgboost compares them
+        trees = np.arange(len(self.splits))
+        nodes = np.zeros((len(features), len(trees)), dtype=np.intp)
+        rows = np.arange(len(features))[:, None]
+        for _ in range(DEPTH):
+            values = narrow[rows, self.splits[trees, nodes]]
+            nodes = 2 * nodes + 1 + (values >= self.thresholds[trees, nodes])
+        mean = self.leaves[trees, nodes - (2**DEPTH - 1)].sum(axis=1)
         return mean, np.full(len(mean), self.deviation)
-
-    @cached_property
-    def _booster(self) -> Any:  # noqa: ANN401 - xgboost has no types
-        booster = xgboost().Booster()
-        booster.load_model(bytearray(self.json, "utf-8"))
-        return booster
-
-
-def xgboost() -> Any:  # noqa: ANN401 - xgboost has no types
-    """The package, where it is installed.
-
-    Raises:
-        PredictorError: it is not.
-    """
-    try:
-        import xgboost as package  # noqa: PLC0415 - loaded when one is used
-    except ImportError as err:
-        raise PredictorError(
-            "boosted trees need xgboost: install xgboost-cpu (or xgboost) beside irene"
-        ) from err
-    return package

@@ -6,12 +6,13 @@ correction's mean, with the standard deviation of both.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 
+from irene.energy.predicted.correction import Correction
 from irene.energy.predicted.formula import (
     UNIT_FEATURE_GROUPS,
     Floats,
@@ -29,14 +30,6 @@ from irene.energy.predicted.units import Description, Unit, UnitKind
 Level = Literal["ml", "module", "model"]
 UNSEEN_DEVIATION = 0.4
 """Of the logarithm, for a kind of unit that the training data did not have: physics alone."""
-
-
-class Correction(Protocol):
-    """What is learned of the logarithm that the physics leaves over."""
-
-    def correct(
-        self, features: Floats, signatures: Sequence[Hashable]
-    ) -> tuple[Floats, Floats]: ...
 
 
 @dataclass(frozen=True, slots=True)

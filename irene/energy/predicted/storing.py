@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from irene.energy.predicted.boosted import BoostedTrees
+from irene.energy.predicted.correction import Blend, Correction
 from irene.energy.predicted.formula import ModuleLaw, UnitLaw
 from irene.energy.predicted.predictor import (
-    Correction,
     Interval,
     ModuleModel,
     Predictor,
@@ -124,7 +124,14 @@ def _correction(correction: Correction | None) -> dict[str, Any] | None:
         case None:
             return None
         case BoostedTrees():
-            return {"trees": correction.json, "deviation": correction.deviation}
+            return {
+                "splits": correction.splits.tolist(),
+                "thresholds": [[_finite(it) for it in row] for row in correction.thresholds],
+                "leaves": correction.leaves.tolist(),
+                "deviation": correction.deviation,
+            }
+        case Blend():
+            return {"mean_of": [_correction(part) for part in correction.parts]}
         case GaussianProcess():
             return {
                 "scales": asdict(correction.scales),
@@ -140,14 +147,30 @@ def _correction(correction: Correction | None) -> dict[str, Any] | None:
 def _correction_from(data: Mapping[str, Any] | None) -> Correction | None:
     if data is None:
         return None
-    if "trees" in data:
-        return BoostedTrees(str(data["trees"]), float(data["deviation"]))
+    if "mean_of" in data:
+        parts = (_correction_from(part) for part in data["mean_of"])
+        return Blend(tuple(part for part in parts if part is not None))
+    if "leaves" in data:
+        return BoostedTrees(
+            np.array(data["splits"], dtype=np.intp),
+            np.array(
+                [[np.inf if it is None else it for it in row] for row in data["thresholds"]],
+                dtype=np.float32,
+            ),
+            _floats(data["leaves"]),
+            float(data["deviation"]),
+        )
     scales = Scales(**{**data["scales"], "lengths": tuple(data["scales"]["lengths"])})
     groups, features = tuple(data["groups"]), _floats(data["features"])
     signatures = [_signature_from(it) for it in data["signatures"]]
     return GaussianProcess.restored(
         scales, groups, features, _floats(data["alpha"]), _floats(data["variances"]), signatures
     )
+
+
+def _finite(threshold: np.float32) -> float | None:
+    """JSON has no infinity: None stands for the split that sends everything one way."""
+    return float(threshold) if np.isfinite(threshold) else None
 
 
 def _floats(values: Sequence[Any]) -> Floats:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from irene.energy.predicted.correction import Correction
 from irene.energy.predicted.formula import (
     MODULE_FEATURE_GROUPS,
     UNIT_FEATURE_GROUPS,
@@ -18,7 +19,6 @@ from irene.energy.predicted.formula import (
     unit_log,
 )
 from irene.energy.predicted.predictor import (
-    Correction,
     Interval,
     Level,
     ModuleModel,
@@ -33,6 +33,7 @@ from irene.energy.predicted.predictor import (
 from irene.energy.predicted.units import Description, Unit, UnitKind
 from irene.errors import DatasetError
 from irene.training.measurements import LEVELS
+from irene.training.ours.boosting import fit_blend
 from irene.training.ours.laws import fit_module_law, fit_unit_law
 from irene.training.ours.medians import Medians, medians
 from irene.training.ours.observations import Observation
@@ -51,7 +52,7 @@ Z_90 = 1.6449
 class Recipe:
     """What is learned by what, one for all splits and machines."""
 
-    units: CorrectionFitter | None = fit_process
+    units: CorrectionFitter | None = fit_blend
     modules: CorrectionFitter | None = fit_process
     with_times: bool = False
 
