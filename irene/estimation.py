@@ -13,9 +13,9 @@ from irene.cache import ProfileStore, profile_key
 from irene.energy import processor
 from irene.energy.catalogue import Device, auto, find
 from irene.energy.measured import price_profile, profile_notes
-from irene.energy.physics import price, pricing_notes
 from irene.energy.prices import PricedNode
-from irene.errors import CacheError, DeviceError, MeterError, WorkerError
+from irene.energy.pricing import price_on
+from irene.errors import CacheError, DeviceError, MeterError, PredictorError, WorkerError
 from irene.source.choosing import covered_by
 from irene.source.outline import Outline, Problem, outline
 from irene.source.targets import Chosen, Options, Plan, Target, is_described, plan
@@ -292,7 +292,10 @@ def _estimate(
     elsewhere = tuple(it for it in profiles if it != device.id)
     profile = profiles.get(device.id)
     if profile is None:
-        priced, notes = price(trace.root, device), pricing_notes(trace.root, device)
+        try:
+            priced, notes = price_on(trace.root, device)
+        except PredictorError as err:
+            return Refused(target, Refusal("device", str(err), None, "Choose another device."))
         notes = (*_attention_notes(target, device, trace), *notes)
         return Estimate(target, device.id, device.name, trace, priced, notes, None, elsewhere)
     try:

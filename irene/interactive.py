@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console, ConsoleOptions, RenderResult
 
 from irene.energy.catalogue import Device, find
-from irene.energy.physics import price, pricing_notes
 from irene.energy.prices import PricedNode
+from irene.energy.pricing import price_on
 from irene.errors import TargetError
 from irene.report import Condition, Report, layout, to_html, to_json
 from irene.report.findings import inputs_text
@@ -118,6 +118,7 @@ def _with_packed_inputs(refusal: Refusal, inputs: tuple[object, ...]) -> Refusal
 def _report(trace: Trace, device: Device, asked: str) -> Report:
     argument = "call", "argument of irene.estimate"
     chosen = ("default", "default") if asked == "auto" else argument
+    priced, notes = price_on(trace.root, device)
     return Report(
         class_name=trace.root.class_name,
         path="",
@@ -127,12 +128,12 @@ def _report(trace: Trace, device: Device, asked: str) -> Report:
         batch_size=None,
         sequence_length=None,
         trace=trace,
-        priced=price(trace.root, device),
+        priced=priced,
         conditions=(
             Condition("device", device.id, *chosen),
             Condition("dtype", trace.dtype, "call", "as the model is"),
             Condition("inputs", inputs_text(trace.inputs), *argument),
         ),
-        notes=pricing_notes(trace.root, device),
+        notes=notes,
         profile=None,
     )

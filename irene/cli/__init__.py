@@ -1,4 +1,4 @@
-"""The command `irene`: estimate, annotate, profile, devices, doctor.
+"""The command `irene`: estimate, annotate, profile, devices, doctor, and the training room's.
 
 This folder is the only place of the library that writes to the terminal. Results go to
 standard output, everything about how they came about to standard error.
@@ -15,9 +15,11 @@ from irene.cli import devices as devices
 from irene.cli import doctor as doctor
 from irene.cli import estimate as estimate
 from irene.cli import profiling as profiling
+from irene.cli import training as training
 from irene.cli.arguments import Asked, UsageError, parse
 from irene.cli.console import complain
 from irene.errors import IreneError
+from irene.training.arguments import TRAINING_COMMANDS
 
 FINE, REFUSED, USAGE, CANCELLED = 0, 1, 2, 130
 
@@ -27,6 +29,7 @@ _COMMANDS: dict[str, Callable[[Asked], bool]] = {
     "profile": profiling.run,
     "devices": devices.run,
     "doctor": doctor.run,
+    **dict.fromkeys(TRAINING_COMMANDS, training.run),
 }
 
 

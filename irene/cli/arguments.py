@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from irene import __version__
 from irene.errors import IreneError
 from irene.source.targets import Options
+from irene.training.arguments import add_commands
 
 DTYPES = ("float32", "float16", "bfloat16")
 ATTENTIONS = ("eager", "sdpa", "flash_attention_2")
@@ -59,6 +60,7 @@ class Asked:
     options: Options
     as_json: bool
     fresh: bool
+    typed: Mapping[str, object]  # all of it, for the training commands
 
 
 def parse(argv: Sequence[str]) -> Asked:
@@ -83,6 +85,7 @@ def parse(argv: Sequence[str]) -> Asked:
         ),
         as_json=typed.get("json", False),
         fresh=typed.get("fresh", False),
+        typed=typed,
     )
 
 
@@ -119,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     _command(commands, "devices", "list the devices that a model can be estimated for")
     doctor = _command(commands, "doctor", "say what is here, and what each missing part brings")
     _add_python(doctor)
+    add_commands(commands)
     return parser
 
 

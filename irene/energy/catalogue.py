@@ -14,6 +14,7 @@ from functools import cache
 from irene.energy import gpu, processor
 from irene.energy.datasheet import assemble, shipped_facts
 from irene.energy.device import Device
+from irene.energy.predicted.shipped import machine_in, machines
 from irene.errors import DeviceError
 
 __all__ = ["Device", "auto", "devices", "find"]
@@ -26,14 +27,16 @@ _VENDOR_WORDS = frozenset(
 
 @cache
 def devices() -> tuple[Device, ...]:
-    """All devices of the catalogue, this machine's own ones left out."""
-    return tuple(assemble(facts) for facts in shipped_facts())
+    """All devices of the catalogue and the machines with a predictor, this machine's left out."""
+    cards = tuple(assemble(facts) for facts in shipped_facts())
+    return (*cards, *machines(cards))
 
 
 def find(name: str) -> Device:
     """The device that `name` means: id, full name, or a driver's product name.
 
-    Letter case, spaces, hyphens and vendor words do not count. `cpu` is this machine's
+    A folder that `irene train --method ours` wrote means its machine. Letter case, spaces,
+    hyphens and vendor words do not count. `cpu` is this machine's
     processor, `auto` what `auto()` returns.
 
     Raises:
@@ -44,7 +47,7 @@ def find(name: str) -> Device:
             return auto()
         case "cpu":
             return processor.device()
-    device = _by_exact_name(name) or _here(name) or _by_words(name)
+    device = _by_exact_name(name) or _here(name) or machine_in(name, devices()) or _by_words(name)
     if device is None:
         raise DeviceError(f"unknown device {name!r}: {_nearest(name)}")
     return device

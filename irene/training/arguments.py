@@ -24,6 +24,9 @@ def add_commands(commands: _Commands) -> None:
     accuracy = commands.add_parser("accuracy", help="write docs/accuracy.md from measured data")
     accuracy.add_argument("data", type=Path, nargs="+", metavar="DATA", help="one machine each")
     accuracy.add_argument("--output", type=Path, default=Path("docs/accuracy.md"), metavar="FILE")
+    accuracy.add_argument(
+        "--weights", type=Path, metavar="FOLDER", help="also write the predictors to ship there"
+    )
 
 
 def _add_train(commands: _Commands) -> None:

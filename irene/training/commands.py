@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from irene import __version__
 from irene.energy.predicted.storing import StoredPredictor, load, save
 from irene.errors import DatasetError, PredictorError
+from irene.training.bottlenecks import shares, table, to_json
 from irene.training.crossvalidation import (
     FEATURE_SETS,
     Features,
@@ -110,29 +111,36 @@ def evaluate(gold: Path, predictions: Path, node_types: str = "ml,module,model")
     return json.dumps(means)
 
 
+@dataclass(frozen=True, slots=True)
+class CrossValidation:
+    """What to cross-validate, and how."""
+
+    method: str = "paper"
+    features: Features | None = None  # None: the configuration's, or nothing run
+    split: Split = "model"
+    config_path: Path | None = None
+    multiprocessors: int | None = None
+
+
 def crossvalidate(
     data: Path,
+    asked: CrossValidation,
     model_dir: Path | None = None,
-    method: str = "paper",
-    features: Features | None = None,
-    split: Split = "model",
     predictions: Path | None = None,
     *,
     as_json: bool = False,
-    config_path: Path | None = None,
-    multiprocessors: int | None = None,
 ) -> str:
     """Errors on rows that were left out: a table, or JSON."""
     dataset = read_dataset(data)
     predictors: dict[str, PaperPredictor] = {}
-    if method == "paper":
-        config = read_config(config_path)
-        chosen = features or _features_of(config)
-        result, predictors = crossvalidate_paper(dataset, split, chosen, config)
+    if asked.method == "paper":
+        config = read_config(asked.config_path)
+        chosen = asked.features or _features_of(config)
+        result, predictors = crossvalidate_paper(dataset, asked.split, chosen, config)
     else:
         rows, _ = observations(dataset)
-        count = multiprocessors or n_multiprocessors_of(dataset.cells)
-        result = crossvalidate_ours(rows, split, features or "static", count)
+        count = asked.multiprocessors or n_multiprocessors_of(dataset.cells)
+        result = crossvalidate_ours(rows, asked.split, asked.features or "static", count)
     if predictions is not None:
         write_predictions(result.rows, predictions)
     if model_dir is not None:
@@ -206,5 +214,11 @@ def _provenance(dataset: Dataset, device: str) -> dict[str, Any]:
         "n_rows": sum(len(cell.nodes) for cell in dataset.cells),
         "models": list(dataset.models),
         "date": datetime.now(timezone.utc).date().isoformat(),
-        "irene_version": __version__,
+        "irene_version": version("irene-energy"),
     }
+
+
+def bottlenecks(data: Path, *, as_json: bool = False) -> str:
+    """Share of each primitive kind and module of the paper's models, in Markdown or JSON."""
+    found = shares(read_dataset(data).cells)
+    return json.dumps(to_json(found), indent=1) if as_json else table(found)

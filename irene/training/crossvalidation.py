@@ -79,10 +79,13 @@ def observations(
 def fit_calibrated(
     rows: Sequence[Observation], n_multiprocessors: int, recipe: Recipe = SHIPPED
 ) -> Predictor:
-    """A predictor with intervals that hold for models left out."""
+    """A predictor, with intervals that hold for models left out where they are wanted."""
+    predictor = fit_predictor(rows, n_multiprocessors, recipe)
+    if not recipe.with_intervals:
+        return predictor
     bare = replace(recipe, with_times=False)
     return calibrated(
-        fit_predictor(rows, n_multiprocessors, recipe),
+        predictor,
         rows,
         lambda some: fit_predictor(some, n_multiprocessors, bare),
     )

@@ -55,6 +55,7 @@ class Recipe:
     units: CorrectionFitter | None = fit_blend
     modules: CorrectionFitter | None = fit_process
     with_times: bool = False
+    with_intervals: bool = True
 
 
 SHIPPED = Recipe()

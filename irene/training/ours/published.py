@@ -9,7 +9,7 @@ tracer without this table.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,14 +35,21 @@ CONFIGURATIONS: dict[str, dict[str, object]] = {
 }
 
 
-def build_spec(model_name: str, batch_size: int, seq_len: int, folder: Path) -> BuildSpec:
+def build_spec(
+    model_name: str,
+    batch_size: int,
+    seq_len: int,
+    folder: Path,
+    changes: Mapping[str, object] | None = None,
+) -> BuildSpec:
     """How to build a published model; its `config.json` is written below `folder`.
 
     The data were measured with token ids alone, in float32, without fused attention.
+    `changes` are keys of the configuration with other values.
     """
     config_dir = folder / model_name
     config_dir.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(CONFIGURATIONS[model_name])
+    text = json.dumps({**CONFIGURATIONS[model_name], **(changes or {})})
     (config_dir / "config.json").write_text(text, encoding="utf-8")
     return BuildSpec(
         path="",

@@ -1,0 +1,184 @@
+"""The figures as Markdown, with the protocol of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import get_args
+
+import numpy as np
+
+from irene.training import bottlenecks
+from irene.training.accuracy.figures import (
+    DRAWS,
+    MOVED_ROWS,
+    RECIPES,
+    SEEDS,
+    Figures,
+    Means,
+    mean_of,
+    stem,
+)
+from irene.training.architectures import BATCH_SIZE, LENGTH
+from irene.training.crossvalidation import Features
+from irene.training.measurements import LEVELS
+from irene.training.plot import scatter
+from irene.training.splits import AVERAGE, PROTOCOLS, Split
+
+
+def plot(figures: Figures) -> str:
+    series: dict[str, list[tuple[float, float]]] = {}
+    for row in figures.ours["static", "model"].rows:
+        if row.level != "ml":
+            series.setdefault(row.cell[0], []).append((row.energy_j, row.predicted_j))
+    return scatter(series, f"{figures.machine.name}: modules and models")
+
+
+_GOALS: dict[tuple[Features, Split], str] = {
+    ("static", "model"): "0.9 / 2.05, 0.7 / 1.1, 0.8 / 1.4",
+    ("static", "sizes"): "1.8 / 3.0, 1.3 / 2.0, 1.2 / 1.9",
+    ("static", "family"): "2.6 / 3.2, 2.4 / 3.3, 1.8 / 2.7",
+    ("static", "larger"): "3 / 6, 1.8 / 2.3, 1.2 / 2.0",
+    ("profiled", "model"): "0.55 / 0.4, 0.5 / 0.4, 0.45 / 0.35",
+}
+_TITLES: dict[tuple[Features, Split], str] = {
+    ("static", "model"): "nothing run",
+    ("static", "sizes"): "nothing run, model and sizes unseen",
+    ("static", "family"): "nothing run, a family left out",
+    ("static", "larger"): "nothing run, larger than trained, model out",
+    ("profiled", "model"): "profiled",
+}
+
+
+def document(figures: Sequence[Figures], moves: Mapping[str, Means]) -> str:
+    return (
+        "\n\n".join(
+            [
+                _INTRODUCTION + ", ".join(it.machine.name for it in figures) + ".",
+                "## Errors\n\n" + _error_table(figures),
+                _protocols(),
+                "## Intervals\n\n" + _coverage_table(figures),
+                "## Moved to the other machine with 20 rows\n\n" + _move_table(moves),
+                "## What is learned by what\n\n" + _recipe_table(figures),
+                "## Predicted against measured\n\n" + _plots(figures),
+                "## Choices of architecture\n\n" + _architectures(figures),
+                "## Where the energy goes\n\n" + _bottleneck_tables(figures),
+            ]
+        )
+        + "\n"
+    )
+
+
+_INTRODUCTION = """# Accuracy
+
+Written by `irene accuracy DATA DATA`, from the measurements that were released with the IrEne
+paper (`git clone -b original https://github.com/StonyBrookNLP/irene`, folder `datasets`); no row
+of them is kept here. All figures are mean absolute percentage errors of the energy of one forward
+pass at the wall, in the order of the machines: """
+
+
+def _error_table(figures: Sequence[Figures]) -> str:
+    lines = [
+        "| split | ml | module | model | goal (ml, module, model) |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    lines.append(_row("repeatability of the data", [it.repeatability for it in figures], ""))
+    for key, title in _TITLES.items():
+        lines.append(_row(title, [mean_of(it.ours[key]) for it in figures], _GOALS[key]))
+    for (features, split), _ in figures[0].paper.items():
+        name = f"paper's method, {features}, {split} (mean of {len(SEEDS)} starts)"
+        lines.append(_row(name, [_over_seeds(it.paper[features, split]) for it in figures], ""))
+    return "\n".join(lines)
+
+
+def _over_seeds(means: Sequence[Means]) -> Means:
+    return {level: float(np.mean([it[level] or 0.0 for it in means])) for level in LEVELS}
+
+
+def _row(name: str, means: Sequence[Means], goal: str) -> str:
+    cells = [" / ".join(_number(it[level]) for it in means) for level in LEVELS]
+    return f"| {' | '.join([name, *cells, goal])} |"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _protocols() -> str:
+    lines = [f"- `{split}`: {text}." for split, text in PROTOCOLS.items()]
+    return "\n".join([f"The average: {AVERAGE}.", "", *lines])
+
+
+def _coverage_table(figures: Sequence[Figures]) -> str:
+    lines = ["| split | ml | module | model |", "| --- | --- | --- | --- |"]
+    for key, title in _TITLES.items():
+        for which in ("mean", "worst"):
+            shares = [it.ours[key].to_json()["coverage"][which] for it in figures]
+            cells = [" / ".join(f"{100 * it[level]:.0f} %" for it in shares) for level in LEVELS]
+            lines.append(f"| {title}, {which} of folds | {' | '.join(cells)} |")
+    return "Share of rows within their 90 % interval.\n\n" + "\n".join(lines)
+
+
+def _move_table(moves: Mapping[str, Means]) -> str:
+    lines = ["| from, to | ml | module | model |", "| --- | --- | --- | --- |"]
+    for name, means in moves.items():
+        lines.append(f"| {name} | {' | '.join(_number(means[level]) for level in LEVELS)} |")
+    note = (
+        f"{MOVED_ROWS} rows of distinct signatures, drawn by numpy.random.RandomState over modules, "
+        f"models and primitives of the other models, {len(DRAWS)} draws for each model left out. "
+        "Goals: module 3.5, model 3.3 to device 1; module 3.0, model 2.0 to device 2."
+    )
+    return "\n".join([note, "", *lines])
+
+
+def _recipe_table(figures: Sequence[Figures]) -> str:
+    note = (
+        "Correction of units / of modules: a Gaussian process on medians per signature, boosted "
+        "trees (xgboost), or their mean. One recipe for all splits and machines."
+    )
+    lines = ["| recipe | split | ml | module | model |", "| --- | --- | --- | --- | --- |"]
+    for name in RECIPES:
+        for split in get_args(Split):
+            means = [it.recipes[name][split] for it in figures]
+            lines.append(_row(f"{name} | {split}", means, "").removesuffix(" |  |") + " |")
+    return "\n".join([note, "", *lines])
+
+
+def _plots(figures: Sequence[Figures]) -> str:
+    return "\n\n".join(
+        f"![{it.machine.name}: predicted against measured]({stem(it.machine)}.svg)"
+        for it in figures
+    )
+
+
+def _architectures(figures: Sequence[Figures]) -> str:
+    parts = ["Ratios of whole models, each predicted while it was left out, and measured:"]
+    for it in figures:
+        lines = [f"| {it.machine.name} | measured | predicted |", "| --- | ---: | ---: |"]
+        lines += [
+            f"| {pair.name} | {pair.measured_ratio:.3f} | {pair.predicted_ratio:.3f} |"
+            for pair in it.pairs
+        ]
+        parts.append("\n".join(lines))
+    parts.append(
+        f"Variants of BERT-base at {BATCH_SIZE} x {LENGTH}, predicted alone: all measured models "
+        "have hidden size 768 and 12 heads."
+    )
+    for it in figures:
+        base = it.choices[0].predicted_j
+        lines = [f"| {it.machine.name} | J | 90 % interval | of BERT-base |"]
+        lines.append("| --- | ---: | ---: | ---: |")
+        lines += [
+            f"| {one.name} | {one.predicted_j:.2f} | {one.low_j:.2f} to {one.high_j:.2f} | "
+            f"{one.predicted_j / base:.2f} |"
+            for one in it.choices
+        ]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def _bottleneck_tables(figures: Sequence[Figures]) -> str:
+    return "\n\n".join(
+        f"### {it.machine.name}\n\n"
+        + bottlenecks.table(bottlenecks.shares(it.machine.dataset.cells))
+        for it in figures
+    )

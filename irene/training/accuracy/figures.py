@@ -1,0 +1,191 @@
+"""Every figure of both methods on the data of one machine, and of a move between two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from irene.energy.predicted.predictor import Level
+from irene.energy.predicted.storing import StoredPredictor
+from irene.training.architectures import Choice, Pair, choices, pairs
+from irene.training.crossvalidation import (
+    Features,
+    crossvalidate_ours,
+    crossvalidate_paper,
+    observations,
+)
+from irene.training.evaluation import Result
+from irene.training.forms import read_dataset
+from irene.training.measurements import LEVELS, PAPER_MODELS, Dataset
+from irene.training.ours.boosting import fit_trees
+from irene.training.ours.card import n_multiprocessors_of
+from irene.training.ours.fitting import SHIPPED, Recipe, fit_predictor
+from irene.training.ours.moving import moved
+from irene.training.ours.observations import Observation
+from irene.training.ours.process_fitting import fit_process
+from irene.training.ours.rows import predict_rows
+from irene.training.paper.config import PaperConfig
+from irene.training.splits import AVERAGE, Split
+
+Means = Mapping[Level, float | None]
+
+SEEDS = (13370, 1, 2)
+MOVED_ROWS, DRAWS = 20, (0, 1, 2)
+RECIPES = {
+    "process / process": Recipe(fit_process, fit_process),
+    "trees / process": Recipe(fit_trees, fit_process),
+    "process / trees": Recipe(fit_process, fit_trees),
+    "mean of both / process (shipped)": SHIPPED,
+    "physics alone": Recipe(None, None),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One machine's data, ready to be cross-validated."""
+
+    name: str
+    dataset: Dataset
+    rows: tuple[Observation, ...]
+    n_multiprocessors: int
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """All figures of one machine."""
+
+    machine: Machine
+    repeatability: Means
+    ours: Mapping[tuple[Features, Split], Result]
+    paper: Mapping[tuple[Features, Split], Sequence[Means]]  # a seed each
+    recipes: Mapping[str, Mapping[Split, Means]]
+    choices: Sequence[Choice]
+    pairs: Sequence[Pair]
+
+
+def machine_in(path: Path) -> Machine:
+    dataset = read_dataset(path)
+    rows, _ = observations(dataset)
+    return Machine(
+        f"IrEne {path.name.replace('_', ' ')}", dataset, rows, n_multiprocessors_of(dataset.cells)
+    )
+
+
+def stem(machine: Machine) -> str:
+    return machine.name.removeprefix("IrEne ").replace(" ", "_")
+
+
+def figures_of(machine: Machine, stored: StoredPredictor) -> Figures:
+    rows, count = machine.rows, machine.n_multiprocessors
+    ours: dict[tuple[Features, Split], Result] = {
+        ("static", split): crossvalidate_ours(rows, split, "static", count)
+        for split in get_args(Split)
+    }
+    ours["profiled", "model"] = crossvalidate_ours(rows, "model", "profiled", count)
+    return Figures(
+        machine,
+        _repeatability(rows),
+        ours,
+        _paper(machine.dataset),
+        {
+            name: {
+                split: crossvalidate_ours(
+                    rows, split, "static", count, replace(recipe, with_intervals=False)
+                ).to_json()["mean"]
+                for split in get_args(Split)
+            }
+            for name, recipe in RECIPES.items()
+        },
+        choices(stored.predictor),
+        pairs(ours["static", "model"].rows),
+    )
+
+
+def _paper(dataset: Dataset) -> dict[tuple[Features, Split], list[Means]]:
+    asked: tuple[tuple[Features, Split], ...] = (
+        ("static", "model"),
+        ("static", "larger"),
+        ("all", "model"),
+    )
+    return {
+        (features, split): [
+            crossvalidate_paper(dataset, split, features, PaperConfig(seed=seed))[0].to_json()[
+                "mean"
+            ]
+            for seed in SEEDS
+        ]
+        for features, split in asked
+    }
+
+
+def _repeatability(rows: Sequence[Observation]) -> Means:
+    """Error of the median of all measurements of a signature, its own among them."""
+    by_signature: dict[object, dict[str, float]] = {}
+    for row in rows:
+        by_signature.setdefault(row.signature, {}).setdefault(row.model_name, row.energy_j)
+    medians = {it: float(np.median(list(by.values()))) for it, by in by_signature.items()}
+    means: dict[Level, float | None] = {}
+    for level in LEVELS:
+        of_models = []
+        for model in PAPER_MODELS:
+            own = [
+                100.0 * abs(medians[row.signature] / row.energy_j - 1.0)
+                for row in rows
+                if row.level == level
+                and row.model_name == model
+                and len(by_signature[row.signature]) > 1
+            ]
+            if own:
+                of_models.append(float(np.mean(own)))
+        means[level] = float(np.mean(of_models)) if of_models else None
+    return means
+
+
+def moves(machines: Sequence[Machine]) -> dict[str, Means]:
+    """Errors on a model left out, after moving a predictor by a few rows of other models."""
+    found: dict[str, Means] = {}
+    for there in machines:
+        for source in machines:
+            if source is there:
+                continue
+            errors = [_move(source, there, model, draw) for model in PAPER_MODELS for draw in DRAWS]
+            found[f"{source.name} to {there.name}"] = {
+                level: float(np.mean([it[level] for it in errors])) for level in LEVELS
+            }
+    return found
+
+
+def _move(source: Machine, there: Machine, model: str, draw: int) -> dict[Level, float]:
+    training = [row for row in source.rows if row.model_name != model]
+    pool = list({it.signature: it for it in there.rows if it.model_name != model}.values())
+    order = np.random.RandomState(draw).permutation(len(pool))[:MOVED_ROWS]
+    predictor = moved(
+        fit_predictor(training, source.n_multiprocessors),
+        [pool[place] for place in order],
+        there.n_multiprocessors,
+    )
+    tested = [row for row in there.rows if row.model_name == model]
+    logs = predict_rows(predictor, tested).mean - np.log([row.energy_j for row in tested])
+    errors = 100.0 * np.abs(np.expm1(logs))
+    levels = np.array([row.level for row in tested])
+    return {level: float(errors[levels == level].mean()) for level in LEVELS}
+
+
+def with_errors(stored: StoredPredictor, figures: Figures) -> StoredPredictor:
+    errors: dict[str, Any] = {
+        split: {level: round(it, 2) for level, it in mean_of(result).items() if it is not None}
+        for (features, split), result in figures.ours.items()
+        if features == "static"
+    }
+    return replace(
+        stored, provenance={**stored.provenance, "errors_percent": errors, "average": AVERAGE}
+    )
+
+
+def mean_of(result: Result) -> Means:
+    means: Means = result.to_json()["mean"]
+    return means
