@@ -138,7 +138,7 @@ def module_log_prices(
     signatures = [(level, it) for level, it in zip(levels, descriptions, strict=True)]
     shift, deviation = correction.correct(module_features(law, rows), signatures)
     return LogPrices(
-        mean + shift, np.hypot(deviation, _unseen_share(predictor, descriptions, rows))
+        mean + shift, np.hypot(deviation, _unseen_share(predictor, descriptions, unit_prices_j))
     )
 
 
@@ -159,14 +159,15 @@ def unseen_kinds(predictor: Predictor, units: Sequence[Unit]) -> tuple[str, ...]
 
 
 def _unseen_share(
-    predictor: Predictor, descriptions: Sequence[Description], rows: Floats
+    predictor: Predictor, descriptions: Sequence[Description], unit_prices_j: Mapping[Unit, float]
 ) -> Floats:
-    """Deviation that units of unseen kinds bring, by their share of the units' calls."""
-    shares = np.zeros(len(rows))
+    """Deviation that units of unseen kinds bring, by their share of the units' energy."""
+    shares = np.zeros(len(descriptions))
     for place, description in enumerate(descriptions):
-        calls = sum(it for _, it in description.units)
-        unseen = sum(it for unit, it in description.units if unit.kind not in predictor.units)
-        shares[place] = UNSEEN_DEVIATION * unseen / calls if calls else 0.0
+        parts = [(unit.kind, calls * unit_prices_j[unit]) for unit, calls in description.units]
+        unseen_j = sum(part for kind, part in parts if kind not in predictor.units)
+        if unseen_j > 0.0:
+            shares[place] = UNSEEN_DEVIATION * unseen_j / sum(part for _, part in parts)
     return shares
 
 

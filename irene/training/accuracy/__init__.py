@@ -23,7 +23,7 @@ def write_accuracy(data: Sequence[Path], output: Path, weights: Path | None = No
     ]
     output.parent.mkdir(parents=True, exist_ok=True)
     for it in figures:
-        (output.parent / f"{stem(it.machine)}.svg").write_text(plot(it), encoding="utf-8")
+        (output.parent / f"accuracy_{stem(it.machine)}.svg").write_text(plot(it), encoding="utf-8")
     moved = moves(machines)
     output.write_text(document(figures, moved), encoding="utf-8")
     if weights is not None:

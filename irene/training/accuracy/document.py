@@ -81,7 +81,13 @@ def _error_table(figures: Sequence[Figures]) -> str:
         "| split | ml | module | model | goal (ml, module, model) |",
         "| --- | --- | --- | --- | --- |",
     ]
-    lines.append(_row("repeatability of the data", [it.repeatability for it in figures], ""))
+    lines.append(
+        _row(
+            "measurements of one signature against their median",
+            [it.repeatability for it in figures],
+            "",
+        )
+    )
     for key, title in _TITLES.items():
         lines.append(_row(title, [mean_of(it.ours[key]) for it in figures], _GOALS[key]))
     for (features, split), _ in figures[0].paper.items():
@@ -145,7 +151,7 @@ def _recipe_table(figures: Sequence[Figures]) -> str:
 
 def _plots(figures: Sequence[Figures]) -> str:
     return "\n\n".join(
-        f"![{it.machine.name}: predicted against measured]({stem(it.machine)}.svg)"
+        f"![{it.machine.name}: predicted against measured](accuracy_{stem(it.machine)}.svg)"
         for it in figures
     )
 

@@ -1,0 +1,154 @@
+"""The commands from the command line: files in, files and JSON out."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from irene.cli import main
+from irene.training.bottlenecks import REST, shares
+from irene.training.forms import read_dataset, write_csv_folder, write_jsonl
+from irene.training.measurements import PAPER_MODELS, Dataset
+from irene.training.plot import scatter
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    code = main([str(it) for it in arguments])
+    captured = capsys.readouterr()
+    assert code == 0, captured.err
+    return captured.out
+
+
+def some_cells(dataset: Dataset, n_shapes: int = 4) -> Dataset:
+    """Few shapes of every model of the paper."""
+    shapes = sorted({(it.batch_size, it.seq_len) for it in dataset.cells})[:n_shapes]
+    return Dataset(
+        tuple(
+            it
+            for it in dataset.cells
+            if (it.batch_size, it.seq_len) in shapes and it.model_name in PAPER_MODELS
+        ),
+        (),
+    )
+
+
+@pytest.fixture
+def csv_folder(dataset: Dataset, tmp_path: Path) -> Path:
+    write_csv_folder(some_cells(dataset), tmp_path / "data")
+    return tmp_path / "data"
+
+
+def test_train_predict_evaluate(
+    small: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The paper's three steps, with a configuration that is honoured."""
+    data, out, model = tmp_path / "data.jsonl", tmp_path / "out.jsonl", tmp_path / "model"
+    write_jsonl(small, data)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"training_strategy": "none", "save_nodes": True}))
+    run(capsys, "train", data, model, "--config_filepath", config)
+    assert json.loads((model / "config.json").read_text())["config"]["training_strategy"] == "none"
+    assert (model / "predictions.jsonl").is_file()
+    run(capsys, "predict", data, out, model)
+    means = json.loads(run(capsys, "evaluate", data, out))
+    assert list(means) == ["ml", "module", "model"]
+    assert means["ml"] < 1.0
+    only = json.loads(run(capsys, "evaluate", data, out, "--node_types", "ml"))
+    assert only == {"ml": means["ml"]}
+
+
+def test_a_missing_prediction_counts_as_nothing(
+    small: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its error is 100 %."""
+    data = tmp_path / "data.jsonl"
+    write_jsonl(small, data)
+    means = json.loads(run(capsys, "evaluate", data, data))
+    assert means == {"ml": 100.0, "module": 100.0, "model": 100.0}
+
+
+@pytest.mark.parametrize("method", ["paper", "ours"])
+def test_crossvalidate_prints_json_and_writes_rows(
+    csv_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], method: str
+) -> None:
+    """The keys of the JSON, a row per tested node, and what each fold left."""
+    file, kept = tmp_path / "rows.csv", tmp_path / "kept"
+    arguments: Sequence[object] = ("--method", method, "--features", "static", "--json")
+    text = run(capsys, "crossvalidate", csv_folder, kept, *arguments, "--predictions", file)
+    found = json.loads(text)
+    assert list(found) == ["mean", "per_fold", "coverage", "protocol"]
+    assert list(found["mean"]) == ["ml", "module", "model"]
+    assert set(found["per_fold"]) == set(PAPER_MODELS)
+    with file.open(newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    columns = "model_name batch_size seq_len level_name level predicted low high"
+    assert list(rows[0]) == columns.split()
+    dataset = read_dataset(csv_folder)
+    assert len(rows) == sum(len(cell.nodes) for cell in dataset.cells)
+    energies = {
+        (cell.model_name, cell.batch_size, cell.seq_len): cell.nodes[0].energy_j
+        for cell in dataset.cells
+        if cell.is_whole
+    }
+    errors: dict[str, list[float]] = {}
+    for row in rows:
+        if row["level"] == "model":
+            key = (row["model_name"], int(row["batch_size"]), int(row["seq_len"]))
+            energy_j = energies[key] or 0.0
+            error = 100 * abs(float(row["predicted"]) - energy_j) / energy_j
+            errors.setdefault(row["model_name"], []).append(error)
+    mean = sum(sum(it) / len(it) for it in errors.values()) / len(errors)
+    assert found["mean"]["model"] == pytest.approx(mean, abs=1e-3)
+    assert (kept / "crossvalidation" / "leave_gpt2" / "percentage_errors.json").is_file()
+
+
+def test_crossvalidate_prints_a_table(csv_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line per fold, the last overall."""
+    lines = run(capsys, "crossvalidate", csv_folder).splitlines()
+    assert lines[0].split() == ["left", "out", "ml", "module", "model"]
+    assert lines[7].startswith("overall")
+
+
+def test_ours_is_trained_and_predicts(
+    csv_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder with one JSON file, whose predictions of its own data are near."""
+    out, model = tmp_path / "out.jsonl", tmp_path / "mine"
+    run(capsys, "train", csv_folder, model, "--method", "ours", "--name", "my machine")
+    assert [it.name for it in model.iterdir()] == ["predictor.json"]
+    run(capsys, "predict", csv_folder, out, model)
+    means = json.loads(run(capsys, "evaluate", csv_folder, out))
+    assert max(means.values()) < 5.0
+
+
+def test_bottlenecks_divide_the_whole(
+    dataset: Dataset, csv_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Shares of each model add up to 1; the matrix products take the most."""
+    for it in shares(dataset.cells):
+        assert sum(it.primitives.values()) == pytest.approx(1.0, abs=1e-3)
+        dense = it.primitives.get("Linear", 0.0) + it.primitives.get("Conv1D", 0.0)
+        assert dense > 0.6
+        assert 0.05 < it.primitives[REST] < 0.35
+    found = json.loads(run(capsys, "bottlenecks", csv_folder, "--json"))
+    assert set(found) == set(PAPER_MODELS)
+    assert run(capsys, "bottlenecks", csv_folder).startswith("| primitive | bert-base-uncased")
+
+
+def test_a_plot_is_a_picture() -> None:
+    """Well-formed SVG with a dot for each distinct point."""
+    text = scatter({"one": [(0.1, 0.11), (1.0, 0.9), (1.0, 0.9)], "two": [(5.0, 5.0)]}, "a < b")
+    root = ElementTree.fromstring(text)
+    circles = root.findall(".//{http://www.w3.org/2000/svg}circle")
+    assert len(circles) == 3 + 2  # dots and legend
+
+
+def test_errors_reach_the_person(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 1 and a sentence on standard error."""
+    assert main(["crossvalidate", str(tmp_path)]) == 1
+    assert "the folder needs" in capsys.readouterr().err
