@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,7 +60,8 @@ class Asked:
     options: Options
     as_json: bool
     fresh: bool
-    typed: Mapping[str, object]  # all of it, for the training commands
+    typed: Mapping[str, object] = field(default_factory=dict, compare=False)
+    """All of it, for the commands of the training room."""
 
 
 def parse(argv: Sequence[str]) -> Asked:
