@@ -10,7 +10,7 @@ from rich.text import Text
 
 from irene.cli import console
 from irene.cli.arguments import Asked
-from irene.energy.catalogue import Device, auto, devices
+from irene.energy.catalogue import Device, auto, selectable
 from irene.units import format_bandwidth, format_flop_rate, format_power
 
 _SHOWN = ("float32", "float16", "bfloat16")
@@ -19,7 +19,7 @@ _SHOWN = ("float32", "float16", "bfloat16")
 def run(_: Asked) -> bool:
     """Print the table."""
     here = auto()
-    listed = devices() if here in devices() else (here, *devices())
+    listed = selectable() if here in selectable() else (here, *selectable())
     console.show(Group(table(listed, here.id), Text(), *_legend(here)))
     return True
 

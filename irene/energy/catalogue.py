@@ -17,7 +17,7 @@ from irene.energy.device import Device
 from irene.energy.predicted.shipped import machine_in, machines
 from irene.errors import DeviceError
 
-__all__ = ["Device", "auto", "devices", "find"]
+__all__ = ["Device", "auto", "devices", "find", "selectable"]
 
 _VENDOR_WORDS = frozenset(
     {"nvidia", "geforce", "tesla", "jetson", "amd", "instinct", "radeon", "intel", "core"}
@@ -27,9 +27,14 @@ _VENDOR_WORDS = frozenset(
 
 @cache
 def devices() -> tuple[Device, ...]:
-    """All devices of the catalogue and the machines with a predictor, this machine's left out."""
-    cards = tuple(assemble(facts) for facts in shipped_facts())
-    return (*cards, *machines(cards))
+    """All devices of the catalogue, this machine's own ones left out."""
+    return tuple(assemble(facts) for facts in shipped_facts())
+
+
+@cache
+def selectable() -> tuple[Device, ...]:
+    """What a person can choose: the catalogue, and the machines with a shipped predictor."""
+    return (*devices(), *machines(devices()))
 
 
 def find(name: str) -> Device:
@@ -72,13 +77,13 @@ def _by_exact_name(name: str) -> Device | None:
 
 @cache
 def _by_key() -> Mapping[str, Device]:
-    return {key: device for device in devices() for key in _keys(device)}
+    return {key: device for device in selectable() for key in _keys(device)}
 
 
 def _by_words(name: str) -> Device | None:
     """The one device whose names have all words of `name`."""
     wanted = set(_words(name))
-    fitting = [it for it in devices() if wanted and wanted <= _all_words(it)]
+    fitting = [it for it in selectable() if wanted and wanted <= _all_words(it)]
     if len(fitting) > 1:
         offers = ", ".join(it.id for it in fitting)
         raise DeviceError(f"device {name!r} is ambiguous: choose one of {offers}")
@@ -107,7 +112,7 @@ def _words(name: str) -> list[str]:
 
 
 def _nearest(name: str) -> str:
-    by_key = {"".join(_words(it.id)): it.id for it in devices()}
+    by_key = {"".join(_words(it.id)): it.id for it in selectable()}
     close = difflib.get_close_matches("".join(_words(name)), by_key, n=4, cutoff=0.4)
     if not close:
         return "no similar name"

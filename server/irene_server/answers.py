@@ -24,7 +24,7 @@ ENVIRONMENT_LIMIT_S = 60.0
 
 async def devices(session: Session, snapshot: Snapshot | None) -> DevicesAnswer:
     """`auto` and the catalogue, and which of them counts for a document."""
-    here, known = await asyncio.to_thread(lambda: (catalogue.auto(), catalogue.devices()))
+    here, known = await asyncio.to_thread(lambda: (catalogue.auto(), catalogue.selectable()))
     auto = DeviceChoice("auto", "This machine", here.name)
     rest = (DeviceChoice(it.id, it.name, f"{it.architecture} · {it.tdp_w:.0f} W") for it in known)
     chosen = await _chosen_device(session, snapshot)

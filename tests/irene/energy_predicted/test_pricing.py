@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from irene.energy.catalogue import devices, find
+from irene.energy.catalogue import find, selectable
 from irene.energy.physics import sum_of
 from irene.energy.predicted.pricing import prediction_notes, price_predicted
 from irene.energy.predicted.shipped import predictor_of
@@ -172,7 +172,7 @@ def test_machines_are_devices(name: str, machine: str) -> None:
     """They are chosen as any device is, and a predictor speaks for them."""
     device = find(name)
     assert device.id == machine
-    assert device in devices()
+    assert device in selectable()
     priced, notes = price_on(stack(), device)
     assert priced.kind == "predicted"
     assert notes[0].startswith(device.name)
