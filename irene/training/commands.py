@@ -67,7 +67,7 @@ def train(
 def train_ours(dataset: Dataset, name: str, multiprocessors: int | None = None) -> StoredPredictor:
     """Our predictor of a machine, with times and calibrated intervals."""
     rows, left_out = observations(dataset)
-    n_multiprocessors = multiprocessors or n_multiprocessors_of(dataset.cells)
+    n_multiprocessors = multiprocessors or n_multiprocessors_of(dataset.cells, rows)
     predictor = fit_calibrated(rows, n_multiprocessors, replace(SHIPPED, with_times=True))
     provenance = _provenance(dataset, name) | {"n_rows": len(rows), "left_out": list(left_out)}
     return StoredPredictor(name, provenance, predictor)
@@ -139,7 +139,7 @@ def crossvalidate(
         result, predictors = crossvalidate_paper(dataset, asked.split, chosen, config)
     else:
         rows, _ = observations(dataset)
-        count = asked.multiprocessors or n_multiprocessors_of(dataset.cells)
+        count = asked.multiprocessors or n_multiprocessors_of(dataset.cells, rows)
         result = crossvalidate_ours(rows, asked.split, asked.features or "static", count)
     if predictions is not None:
         write_predictions(result.rows, predictions)

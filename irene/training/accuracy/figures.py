@@ -71,7 +71,10 @@ def machine_in(path: Path) -> Machine:
     dataset = read_dataset(path)
     rows, _ = observations(dataset)
     return Machine(
-        f"IrEne {path.name.replace('_', ' ')}", dataset, rows, n_multiprocessors_of(dataset.cells)
+        f"IrEne {path.name.replace('_', ' ')}",
+        dataset,
+        rows,
+        n_multiprocessors_of(dataset.cells, rows),
     )
 
 

@@ -168,12 +168,15 @@ def test_an_empty_split_is_an_error() -> None:
         fit_predictor([], 15, Recipe(None, None))
 
 
-def test_cards_are_told_by_their_clocks(dataset: Dataset, machine: str) -> None:
+def test_cards_are_told_by_their_clocks(
+    dataset: Dataset, rows: Sequence[Observation], machine: str
+) -> None:
     """And an unknown one must be named."""
-    assert n_multiprocessors_of(dataset.cells) == CARDS[machine]
+    assert n_multiprocessors_of(dataset.cells, rows) == CARDS[machine]
+    assert n_multiprocessors_of((), rows) == CARDS[machine]  # without clocks, by their steps
     nodes = dataset.cells[0].nodes
     other = tuple(
         replace(it, resources=(*it.resources[:5], 9501.0, *it.resources[6:])) for it in nodes
     )
     with pytest.raises(DatasetError, match="--multiprocessors"):
-        n_multiprocessors_of([replace(dataset.cells[0], nodes=other)])
+        n_multiprocessors_of([replace(dataset.cells[0], nodes=other)], rows)
