@@ -268,6 +268,7 @@ def _conditions(estimate: Estimate) -> tuple[tuple[str, str, str], ...]:
     inputs = ", ".join(f"{it.name} {it.dtype}{list(it.shape)}" for it in trace.inputs)
     return (
         ("device", estimate.device_name, target.device.where),
+        ("predictor", estimate.predictor, target.predictor.where),
         *(
             (name, chosen.value, chosen.where)
             for size, name, chosen in (

@@ -11,14 +11,14 @@ from typing import Protocol
 
 from irene.cache import ProfileStore, profile_key
 from irene.energy import processor
-from irene.energy.catalogue import Device, auto, find
+from irene.energy.catalogue import Device, auto, find, machine_of
 from irene.energy.measured import price_profile, profile_notes
 from irene.energy.prices import PricedNode
 from irene.energy.pricing import price_on
 from irene.errors import CacheError, DeviceError, MeterError, PredictorError, WorkerError
 from irene.source.choosing import covered_by
 from irene.source.outline import Outline, Problem, outline
-from irene.source.targets import Chosen, Options, Plan, Target, is_described, plan
+from irene.source.targets import AUTO, Chosen, Options, Plan, Target, is_described, plan
 from irene.tree import Trace
 from irene.worker.protocol import (
     Answer,
@@ -39,6 +39,8 @@ TRACE_LIMIT_S = 30.0
 PROFILE_LIMIT_S = 900.0
 PROFILE_WINDOW_S = 5.0
 MAX_TRACES = 32
+PROFILE = "profile"
+"""What speaks where a model was run; no predictor does."""
 
 PASSING = frozenset(
     {
@@ -82,6 +84,7 @@ class Estimate:
     trace: Trace
     priced: PricedNode
     notes: tuple[str, ...]  # how the price was made
+    predictor: str  # which one spoke
     profile: Profile | None
     profiled_elsewhere: tuple[str, ...]  # other device ids with a stored profile
 
@@ -185,6 +188,7 @@ class Estimator:
         """The profile of a target on its device where one is stored, else its price."""
         if target.flaw is not None:
             return Refused(target, target.flaw)
+        target = _as_predicted(target)
         device = await asyncio.to_thread(_device, target)
         if isinstance(device, Refusal):
             return Refused(target, device)
@@ -293,18 +297,36 @@ def _estimate(
     profile = profiles.get(device.id)
     if profile is None:
         try:
-            priced, notes = price_on(trace.root, device)
+            price = price_on(trace.root, device)
         except PredictorError as err:
-            return Refused(target, Refusal("device", str(err), None, "Choose another device."))
-        notes = (*_attention_notes(target, device, trace), *notes)
-        return Estimate(target, device.id, device.name, trace, priced, notes, None, elsewhere)
+            return Refused(target, _no_predictor(target, err))
+        notes = (*_attention_notes(target, device, trace), *price.notes)
+        return Estimate(
+            target,
+            device.id,
+            device.name,
+            trace,
+            price.tree,
+            notes,
+            price.predictor,
+            None,
+            elsewhere,
+        )
     try:
         priced = price_profile(profile, device)
     except MeterError as err:
         return Refused(target, Refusal("internal", str(err), None, "Profile the model again."))
     notes = profile_notes(profile, device)
     return Estimate(
-        target, device.id, device.name, profile.trace, priced, notes, profile, elsewhere
+        target,
+        device.id,
+        device.name,
+        profile.trace,
+        priced,
+        notes,
+        PROFILE,
+        profile,
+        elsewhere,
     )
 
 
@@ -318,7 +340,22 @@ def _attention_notes(target: Target, device: Device, trace: Trace) -> tuple[str,
     return (f"{attention} runs in float16 and bfloat16 on a GPU alone, so not in {where}",)
 
 
+def _as_predicted(target: Target) -> Target:
+    """A predictor that was chosen speaks for its machine, whatever device was."""
+    return target if target.predictor.value == AUTO else replace(target, device=target.predictor)
+
+
+def _no_predictor(target: Target, err: PredictorError) -> Refusal:
+    advice = "Choose one that `irene predictors` lists"
+    return Refusal("device", f"{err}.", None, f"{advice}; it was set in: {target.predictor.where}.")
+
+
 def _device(target: Target) -> Device | Refusal:
+    if target.predictor.value != AUTO:
+        try:
+            return machine_of(target.predictor.value)
+        except PredictorError as err:
+            return _no_predictor(target, err)
     try:
         return find(target.device.value)
     except DeviceError as err:

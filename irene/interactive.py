@@ -118,7 +118,7 @@ def _with_packed_inputs(refusal: Refusal, inputs: tuple[object, ...]) -> Refusal
 def _report(trace: Trace, device: Device, asked: str) -> Report:
     argument = "call", "argument of irene.estimate"
     chosen = ("default", "default") if asked == "auto" else argument
-    priced, notes = price_on(trace.root, device)
+    price = price_on(trace.root, device)
     return Report(
         class_name=trace.root.class_name,
         path="",
@@ -128,12 +128,13 @@ def _report(trace: Trace, device: Device, asked: str) -> Report:
         batch_size=None,
         sequence_length=None,
         trace=trace,
-        priced=priced,
+        priced=price.tree,
         conditions=(
             Condition("device", device.id, *chosen),
+            Condition("predictor", price.predictor, *chosen),
             Condition("dtype", trace.dtype, "call", "as the model is"),
             Condition("inputs", inputs_text(trace.inputs), *argument),
         ),
-        notes=notes,
+        notes=price.notes,
         profile=None,
     )

@@ -2,17 +2,18 @@
 
 import * as vscode from "vscode";
 import {
-  type DeviceChoice,
+  type Choice,
   type DevicesAnswer,
   type DocumentParams,
   LENS_COMMANDS,
+  type PredictorsAnswer,
   type ProfileAnswer,
   REQUESTS,
   SERVER_COMMANDS,
   type TargetChoice,
 } from "./messages";
 import { environmentReport } from "./report";
-import { writeDevice } from "./settings";
+import { writeChoice } from "./settings";
 import type { Supervisor } from "./supervisor";
 
 export function registerCommands(
@@ -27,6 +28,7 @@ export function registerCommands(
     [LENS_COMMANDS.switchDevice]: (device) => actor.switchDevice(text(device)),
     [LENS_COMMANDS.manageTrust]: () => run("workbench.trust.manage"),
     "irene.selectDevice": () => actor.selectDevice(),
+    "irene.selectPredictor": () => actor.selectPredictor(),
     "irene.restartServer": () => supervisor.restart(),
     "irene.showLogs": () => log.show(),
     "irene.reportEnvironment": () => actor.reportEnvironment(),
@@ -80,33 +82,20 @@ class Actions {
   async selectDevice(): Promise<void> {
     const params: DocumentParams = { uri: activeUri() ?? null };
     const answer = await this.#request<DevicesAnswer>(REQUESTS.devices, params);
-    // The one in use comes first, where the list opens.
-    const isSelected = (it: DeviceChoice) => it.id === answer.selected;
-    const devices = [
-      ...answer.devices.filter(isSelected),
-      ...answer.devices.filter((it) => !isSelected(it)),
-    ];
-    const items = devices.map((it) => ({
-      id: it.id,
-      label: it.name,
-      detail: it.detail,
-      ...(isSelected(it) && { description: `selected by ${answer.setBy}` }),
-    }));
-    const picked = await vscode.window.showQuickPick(items, {
-      placeHolder: "The device that energies are computed for",
-      matchOnDetail: true,
-    });
-    if (picked === undefined) return;
-    await writeDevice(picked.id, activeDocument()?.uri);
-    if (answer.setBy.includes("pyproject.toml")) {
-      const where = "sets the device of this file and goes before the setting: change it there.";
-      void vscode.window.showInformationMessage(`IrEne: ${answer.setBy} ${where}`);
-    }
+    const placeHolder = "The device that energies are computed for";
+    await choose("device", answer.devices, answer, placeHolder);
+  }
+
+  async selectPredictor(): Promise<void> {
+    const params: DocumentParams = { uri: activeUri() ?? null };
+    const answer = await this.#request<PredictorsAnswer>(REQUESTS.predictors, params);
+    const placeHolder = "What predicts energies; a predictor speaks for the machine it was fitted to";
+    await choose("predictor", answer.predictors, answer, placeHolder);
   }
 
   async switchDevice(device: string | undefined): Promise<void> {
     if (device === undefined) await this.selectDevice();
-    else await writeDevice(device, activeDocument()?.uri);
+    else await writeChoice("device", device, activeDocument()?.uri);
   }
 
   async reportEnvironment(): Promise<void> {
@@ -127,6 +116,30 @@ class Actions {
       throw new Error(state.kind === "failed" ? state.reason : "IrEne is still starting.");
     }
     return client.sendRequest<Answer>(method, params);
+  }
+}
+
+/** Writes what is picked to the setting; the choice in use comes first, where the list opens. */
+async function choose(
+  setting: "device" | "predictor",
+  choices: readonly Choice[],
+  { selected, setBy }: { readonly selected: string; readonly setBy: string },
+  placeHolder: string,
+): Promise<void> {
+  const isSelected = (it: Choice) => it.id === selected;
+  const ordered = [...choices.filter(isSelected), ...choices.filter((it) => !isSelected(it))];
+  const items = ordered.map((it) => ({
+    id: it.id,
+    label: it.name,
+    detail: it.detail,
+    ...(isSelected(it) && { description: `selected by ${setBy}` }),
+  }));
+  const picked = await vscode.window.showQuickPick(items, { placeHolder, matchOnDetail: true });
+  if (picked === undefined) return;
+  await writeChoice(setting, picked.id, activeDocument()?.uri);
+  if (setBy.includes("pyproject.toml")) {
+    const where = `sets the ${setting} of this file and goes before the setting: change it there.`;
+    void vscode.window.showInformationMessage(`IrEne: ${setBy} ${where}`);
   }
 }
 

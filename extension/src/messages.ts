@@ -9,6 +9,7 @@
 export const SERVER_SETTINGS = [
   "enabled",
   "device",
+  "predictor",
   "batchSize",
   "sequenceLength",
   "dtype",
@@ -23,6 +24,7 @@ export const CLIENT_SETTINGS = ["interpreter", "server.interpreter"] as const;
 /** Requests of the extension that the server answers. */
 export const REQUESTS = {
   devices: "irene/devices",
+  predictors: "irene/predictors",
   targets: "irene/targets",
   setTarget: "irene/setTarget",
   environment: "irene/environment",
@@ -71,7 +73,8 @@ export interface DocumentParams {
   readonly uri: string | null;
 }
 
-export interface DeviceChoice {
+/** A device or predictor that can be selected. */
+export interface Choice {
   readonly id: string;
   readonly name: string;
   readonly detail: string;
@@ -79,7 +82,14 @@ export interface DeviceChoice {
 
 /** The catalogue; `setBy` says in words which source decides (`"pyproject.toml"`, `"settings"`). */
 export interface DevicesAnswer {
-  readonly devices: readonly DeviceChoice[];
+  readonly devices: readonly Choice[];
+  readonly selected: string;
+  readonly setBy: string;
+}
+
+/** The shipped predictors and those that were trained here; `setBy` as for devices. */
+export interface PredictorsAnswer {
+  readonly predictors: readonly Choice[];
   readonly selected: string;
   readonly setBy: string;
 }

@@ -33,11 +33,15 @@ export function changesInterpreter(event: vscode.ConfigurationChangeEvent): bool
   );
 }
 
-/** Writes the device into the folder's settings where `uri` is in a folder, else into the user's. */
-export async function writeDevice(device: string, uri: vscode.Uri | undefined): Promise<void> {
+/** Writes a setting of the folder where `uri` is in one, else of the user. */
+export async function writeChoice(
+  setting: "device" | "predictor",
+  value: string,
+  uri: vscode.Uri | undefined,
+): Promise<void> {
   const inFolder = uri !== undefined && vscode.workspace.getWorkspaceFolder(uri) !== undefined;
   const target = inFolder
     ? vscode.ConfigurationTarget.Workspace
     : vscode.ConfigurationTarget.Global;
-  await vscode.workspace.getConfiguration("irene", uri).update("device", device, target);
+  await vscode.workspace.getConfiguration("irene", uri).update(setting, value, target);
 }

@@ -14,6 +14,7 @@ from irene.cli import annotate as annotate
 from irene.cli import devices as devices
 from irene.cli import doctor as doctor
 from irene.cli import estimate as estimate
+from irene.cli import predictors as predictors
 from irene.cli import profiling as profiling
 from irene.cli import training as training
 from irene.cli.arguments import Asked, UsageError, parse
@@ -28,6 +29,7 @@ _COMMANDS: dict[str, Callable[[Asked], bool]] = {
     "annotate": annotate.run,
     "profile": profiling.run,
     "devices": devices.run,
+    "predictors": predictors.run,
     "doctor": doctor.run,
     **dict.fromkeys(TRAINING_COMMANDS, training.run),
 }

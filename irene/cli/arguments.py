@@ -79,6 +79,7 @@ def parse(argv: Sequence[str]) -> Asked:
         options=Options(
             origin="option",
             device=typed.get("device"),
+            predictor=typed.get("predictor"),
             batch_size=typed.get("batch_size"),
             sequence_length=typed.get("sequence_length"),
             dtype=typed.get("dtype"),
@@ -121,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (estimate, profile):
         command.add_argument("--json", action="store_true", help="print JSON (docs/json.md)")
     _command(commands, "devices", "list the devices that a model can be estimated for")
+    _command(commands, "predictors", "list the predictors that were fitted to measurements")
     doctor = _command(commands, "doctor", "say what is here, and what each missing part brings")
     _add_python(doctor)
     add_commands(commands)
@@ -148,6 +150,9 @@ def _model_command(
     )
     _add_python(command)
     command.add_argument("--device", metavar="D", help="a name of `irene devices`; default: auto")
+    command.add_argument(
+        "--predictor", metavar="P", help="a name of `irene predictors`; default: the device's"
+    )
     command.add_argument("--batch-size", type=_count, metavar="N", help="default: 8")
     command.add_argument("--sequence-length", type=_count, metavar="N", help="default: 128")
     command.add_argument("--dtype", choices=DTYPES, help="default: as the model is built")

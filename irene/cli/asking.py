@@ -13,7 +13,7 @@ from irene.cli import files, interpreter
 from irene.cli.arguments import Asked, Place, UsageError
 from irene.cli.console import complain
 from irene.energy import catalogue
-from irene.errors import DeviceError, TargetError
+from irene.errors import DeviceError, PredictorError, TargetError
 from irene.estimation import (
     Document,
     DocumentPlan,
@@ -38,7 +38,7 @@ def plan_of(asked: Asked, place: Place) -> DocumentPlan:
     Raises:
         UsageError: there is no such file or device.
     """
-    _check_device(asked.options)
+    _check_names(asked.options)
     document = files.read(place)
     return plan_document(document, asked.options, _roots(document), None)
 
@@ -67,7 +67,7 @@ def target_of_config(asked: Asked) -> Target:
     Raises:
         UsageError: the folder has no config.json.
     """
-    _check_device(asked.options)
+    _check_names(asked.options)
     return config_target(_config_dir(asked), asked.options)
 
 
@@ -159,12 +159,17 @@ def _report_fixed_sizes(options: Options, estimate: Estimate) -> None:
             complain(f"option {flag} ({value}) does not count: no input has this length")
 
 
-def _check_device(options: Options) -> None:
+def _check_names(options: Options) -> None:
     if options.device is not None:
         try:
             catalogue.find(options.device)
         except DeviceError as err:
             raise UsageError(f"--device: {err}; `irene devices` lists all") from err
+    if options.predictor not in (None, targets.AUTO):
+        try:
+            catalogue.machine_of(options.predictor)
+        except PredictorError as err:
+            raise UsageError(f"--predictor: {err}; `irene predictors` lists all") from err
 
 
 def _roots(document: Document) -> tuple[str, ...]:

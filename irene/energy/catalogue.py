@@ -10,14 +10,15 @@ import difflib
 import re
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 
 from irene.energy import gpu, processor
 from irene.energy.datasheet import assemble, shipped_facts
 from irene.energy.device import Device
 from irene.energy.predicted.shipped import machine_in, machines
-from irene.errors import DeviceError
+from irene.errors import DeviceError, PredictorError
 
-__all__ = ["Device", "auto", "devices", "find", "selectable"]
+__all__ = ["Device", "auto", "devices", "find", "machine_of", "selectable"]
 
 _VENDOR_WORDS = frozenset(
     {"nvidia", "geforce", "tesla", "jetson", "amd", "instinct", "radeon", "intel", "core"}
@@ -40,8 +41,7 @@ def selectable() -> tuple[Device, ...]:
 def find(name: str) -> Device:
     """The device that `name` means: id, full name, or a driver's product name.
 
-    A folder that `irene train --method ours` wrote means its machine. Letter case, spaces,
-    hyphens and vendor words do not count. `cpu` is this machine's
+    Letter case, spaces, hyphens and vendor words do not count. `cpu` is this machine's
     processor, `auto` what `auto()` returns.
 
     Raises:
@@ -52,10 +52,28 @@ def find(name: str) -> Device:
             return auto()
         case "cpu":
             return processor.device()
-    device = _by_exact_name(name) or _here(name) or machine_in(name, devices()) or _by_words(name)
+    device = _by_exact_name(name) or _here(name) or _by_words(name)
     if device is None:
         raise DeviceError(f"unknown device {name!r}: {_nearest(name)}")
     return device
+
+
+def machine_of(predictor: str) -> Device:
+    """The machine that a predictor speaks for: the name of a shipped one, or a trained folder.
+
+    Raises:
+        PredictorError: unknown, or the folder's predictor cannot be used.
+    """
+    shipped = {key: device for device in machines(devices()) for key in _keys(device)}
+    found = shipped.get("".join(_words(predictor)))
+    if found is not None:
+        return found
+    if Path(predictor).is_dir():
+        return machine_in(Path(predictor), devices())
+    names = ", ".join(it.id for it in machines(devices()))
+    raise PredictorError(
+        f"unknown predictor {predictor!r}: give {names}, or a folder that `irene train` wrote"
+    )
 
 
 @cache

@@ -31,6 +31,7 @@ Origin = Literal["comment", "pyproject.toml", "settings", "option", "config", "d
 BATCH_SIZE = 8
 SEQUENCE_LENGTH = 128
 AS_BUILT = "as built"
+AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Options:
 
     origin: Origin  # "settings" or "option"
     device: str | None = None
+    predictor: str | None = None
     batch_size: int | None = None
     sequence_length: int | None = None
     dtype: str | None = None
@@ -61,6 +63,7 @@ class Target:
     class_name: str  # qualified in the file; "" for a bare config folder
     build: BuildSpec
     device: Chosen
+    predictor: Chosen
     batch_size: Chosen
     sequence_length: Chosen
     dtype: Chosen
@@ -230,7 +233,8 @@ class _Maker:
         return Target(
             class_name=class_name,
             build=build,
-            device=self._text("device", self.options.device, "auto"),
+            device=self._text("device", self.options.device, AUTO),
+            predictor=self._text("predictor", self.options.predictor, AUTO),
             batch_size=batch_size,
             sequence_length=length,
             dtype=dtype,
@@ -312,6 +316,7 @@ def _option_name(origin: Origin, key: str) -> str:
 def _overridden(options: Options, project: Project) -> tuple[str, ...]:
     asked = {
         "device": options.device,
+        "predictor": options.predictor,
         "batch-size": options.batch_size,
         "sequence-length": options.sequence_length,
         "dtype": options.dtype,

@@ -1,4 +1,4 @@
-"""Longer answers about a session: the devices to choose from, the report of the environment."""
+"""Longer answers about a session: what to choose from, the report of the environment."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from importlib import metadata
 
 from irene.cache import default_folder
 from irene.energy import catalogue
-from irene.errors import DeviceError
-from irene.source.targets import Chosen
+from irene.errors import DeviceError, PredictorError
+from irene.predictors import known_predictors
+from irene.source.targets import AUTO, Chosen, Target
 from irene.worker.protocol import Answer, Environment, EnvironmentRequest, Refusal
 from irene.worker.refusals import in_words
 from irene_server.analysis import Snapshot
-from irene_server.messages import DeviceChoice, DevicesAnswer
+from irene_server.messages import Choice, DevicesAnswer, PredictorsAnswer
 from irene_server.session import Session
 
 PACKAGES = ("irene-energy", "pygls", "libcst", "psutil", "nvidia-ml-py")
@@ -25,11 +26,23 @@ ENVIRONMENT_LIMIT_S = 60.0
 async def devices(session: Session, snapshot: Snapshot | None) -> DevicesAnswer:
     """`auto` and the catalogue, and which of them counts for a document."""
     here, known = await asyncio.to_thread(lambda: (catalogue.auto(), catalogue.selectable()))
-    auto = DeviceChoice("auto", "This machine", here.name)
-    rest = (DeviceChoice(it.id, it.name, f"{it.architecture} · {it.tdp_w:.0f} W") for it in known)
-    chosen = await _chosen_device(session, snapshot)
-    selected, set_by = ("auto", "default") if chosen is None else (chosen.value, chosen.origin)
-    return DevicesAnswer((auto, *rest), _id_of(selected), set_by)
+    auto = Choice(AUTO, "This machine", here.name)
+    rest = (Choice(it.id, it.name, f"{it.architecture} · {it.tdp_w:.0f} W") for it in known)
+    target = await _selected_target(session, snapshot)
+    options = (await session.settings(snapshot.uri if snapshot else "")).options
+    chosen = _chosen(options.device) if target is None else target.device
+    return DevicesAnswer((auto, *rest), _device_id(chosen.value), chosen.origin)
+
+
+async def predictors(session: Session, snapshot: Snapshot | None) -> PredictorsAnswer:
+    """`auto`, the shipped and the trained ones, and which of them counts for a document."""
+    auto = Choice(AUTO, "The device's own", "where there is none: physics and data sheets")
+    known = await asyncio.to_thread(known_predictors, default_folder())
+    rest = (Choice(it.id, it.name, it.reason or it.detail) for it in known)
+    target = await _selected_target(session, snapshot)
+    options = (await session.settings(snapshot.uri if snapshot else "")).options
+    chosen = _chosen(options.predictor) if target is None else target.predictor
+    return PredictorsAnswer((auto, *rest), _machine_id(chosen.value), chosen.origin)
 
 
 async def environment(session: Session, snapshot: Snapshot | None, client_name: str) -> str:
@@ -56,24 +69,35 @@ async def environment(session: Session, snapshot: Snapshot | None, client_name: 
     return "\n".join(_section(title, facts) for title, facts in sections)
 
 
-async def _chosen_device(session: Session, snapshot: Snapshot | None) -> Chosen | None:
-    """The device of the document's model, else of the settings; None: nobody chose."""
-    if snapshot is not None:
-        planned = await session.plan(snapshot)
-        if planned.targets.selected is not None:
-            return planned.targets.selected.device
-    device = (await session.settings(snapshot.uri if snapshot else "")).options.device
-    return None if device is None else Chosen(device, "settings", "the settings")
+async def _selected_target(session: Session, snapshot: Snapshot | None) -> Target | None:
+    """The document's model, which may have choices of its own."""
+    return None if snapshot is None else (await session.plan(snapshot)).targets.selected
 
 
-def _id_of(name: str) -> str:
+def _chosen(setting: str | None) -> Chosen:
+    if setting is None:
+        return Chosen(AUTO, "default", "default")
+    return Chosen(setting, "settings", "the settings")
+
+
+def _device_id(name: str) -> str:
     """The catalogue's id for a name; a name that it does not know stays as it was written."""
-    if name == "auto":
+    if name == AUTO:
         return name
     try:
         return catalogue.find(name).id
     except DeviceError:
         return name
+
+
+def _machine_id(predictor: str) -> str:
+    """The id that a predictor is listed under; an unknown one stays as it was written."""
+    if predictor == AUTO:
+        return predictor
+    try:
+        return catalogue.machine_of(predictor).id
+    except PredictorError:
+        return predictor
 
 
 def _server(client_name: str) -> Iterator[tuple[str, str]]:

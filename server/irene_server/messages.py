@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 SERVER_SETTINGS = (
     "enabled",
     "device",
+    "predictor",
     "batchSize",
     "sequenceLength",
     "dtype",
@@ -28,10 +29,11 @@ SERVER_SETTINGS = (
 CLIENT_SETTINGS = ("interpreter", "server.interpreter")
 
 DEVICES = "irene/devices"
+PREDICTORS = "irene/predictors"
 TARGETS = "irene/targets"
 SET_TARGET = "irene/setTarget"
 ENVIRONMENT = "irene/environment"
-REQUESTS = (DEVICES, TARGETS, SET_TARGET, ENVIRONMENT)
+REQUESTS = (DEVICES, PREDICTORS, TARGETS, SET_TARGET, ENVIRONMENT)
 
 STATUS = "irene/status"
 INTERPRETER = "irene/interpreter"
@@ -78,8 +80,8 @@ class DocumentParams:
 
 
 @dataclass(frozen=True, slots=True)
-class DeviceChoice:
-    """A device that can be selected."""
+class Choice:
+    """A device or predictor that can be selected."""
 
     id: str
     name: str
@@ -90,7 +92,16 @@ class DeviceChoice:
 class DevicesAnswer:
     """All devices, `auto` first, the selected one, and who selected it."""
 
-    devices: tuple[DeviceChoice, ...]
+    devices: tuple[Choice, ...]
+    selected: str
+    set_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class PredictorsAnswer:
+    """All predictors, `auto` first, the selected one, and who selected it."""
+
+    predictors: tuple[Choice, ...]
     selected: str
     set_by: str
 

@@ -43,6 +43,7 @@ def parse(section: object) -> tuple[Settings, tuple[str, ...]]:
         options=Options(
             origin="settings",
             device=values.get("device"),
+            predictor=values.get("predictor"),
             batch_size=values.get("batchSize"),
             sequence_length=values.get("sequenceLength"),
             dtype=values.get("dtype"),
@@ -125,6 +126,7 @@ _READERS: dict[str, Callable[[object], Any]] = {
     "interpreter": _text,
     "server.interpreter": _text,
     "device": _name,
+    "predictor": _name,
     "batchSize": _size,
     "sequenceLength": _size,
     "dtype": _one_of(*DTYPES),

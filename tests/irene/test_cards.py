@@ -69,13 +69,13 @@ def block(scope: str, width: int = 768) -> Node:
 def estimate_of(root: Node) -> Estimate:
     build = BuildSpec(PATH, "", "Net", (), None, (), None, 8, 128, None, None)
     chosen = Chosen("8", "default", "default")
-    target = Target("Net", build, *(7 * [chosen]))
+    target = Target("Net", build, *(8 * [chosen]))
     trace = Trace(
         root, "inference", "Net()", (TensorSpec("x", "float32", (8, 128)),), "float32",
         (Assumption("no padding", None),), (Unpriced("custom::op", "no rule", None),), "2.13", None,
     )  # fmt: skip
     return Estimate(
-        target, DEVICE.id, DEVICE.name, trace, price(root, DEVICE), ("a note",), None, ()
+        target, DEVICE.id, DEVICE.name, trace, price(root, DEVICE), ("a note",), "physics", None, ()
     )
 
 

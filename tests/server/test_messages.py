@@ -27,8 +27,9 @@ MESSAGES = (
     messages.InterpreterParams,
     messages.StatusParams,
     messages.DocumentParams,
-    messages.DeviceChoice,
+    messages.Choice,
     messages.DevicesAnswer,
+    messages.PredictorsAnswer,
     messages.TargetChoice,
     messages.SetTargetParams,
     messages.ProfileAnswer,
@@ -66,7 +67,7 @@ def test_encode_is_the_inverse_of_decode() -> None:
 
 def test_nested_messages_are_encoded() -> None:
     """Lists of messages are lists of objects."""
-    choice = messages.DeviceChoice("cpu", "CPU", "12 cores")
+    choice = messages.Choice("cpu", "CPU", "12 cores")
     answer = messages.DevicesAnswer((choice,), "cpu", "settings")
     assert messages.encode(answer) == {
         "devices": [{"id": "cpu", "name": "CPU", "detail": "12 cores"}],

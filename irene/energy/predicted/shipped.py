@@ -1,4 +1,4 @@
-"""Predictors that a device choice can mean: the shipped ones, and folders of `irene train`.
+"""Predictors that a choice can mean: the shipped ones, and folders of `irene train`.
 
 Loads nothing that learns until a predictor is used.
 """
@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from irene.energy.device import Device
+from irene.errors import PredictorError
 
 if TYPE_CHECKING:
     from irene.energy.predicted.storing import StoredPredictor
 
 TRAINED_FILE = "predictor.json"
-_SHIPPED = {
+SHIPPED = {
     # id: name, file, the catalogue's card that its clocks and power look like
     "IrEne-device-1": ("IrEne device 1", "irene_device_1.json", "GTX-1070"),
     "IrEne-device-2": ("IrEne device 2", "irene_device_2.json", "GTX-1080-Ti"),
@@ -27,6 +28,8 @@ _PROVENANCE = (
     "a desktop machine of the IrEne paper (ACL 2021, arXiv 2106.01199), at the wall; its card "
     "looks like a {card}, no source says so"
 )
+_STAND_IN = "GTX-1080-Ti"
+"""Of a trained predictor's machine: a `Device` has a data sheet, of which nothing is used."""
 
 
 def machines(cards: Sequence[Device]) -> tuple[Device, ...]:
@@ -40,22 +43,21 @@ def machines(cards: Sequence[Device]) -> tuple[Device, ...]:
             aliases=(name,),
             provenance=_PROVENANCE.format(card=by_id[card].name),
         )
-        for machine_id, (name, _, card) in _SHIPPED.items()
+        for machine_id, (name, _, card) in SHIPPED.items()
     )
 
 
-def machine_in(folder: str, cards: Sequence[Device]) -> Device | None:
-    """The machine of a predictor that `irene train --method ours` wrote, None for no such folder.
+def machine_in(folder: Path, cards: Sequence[Device]) -> Device:
+    """The machine of a predictor that `irene train` wrote.
 
-    The device stands for the predictor: of the card's data sheet nothing is used.
+    Raises:
+        PredictorError: it cannot be used.
     """
-    if not (Path(folder) / TRAINED_FILE).is_file():
-        return None
-    stored = _trained(str(Path(folder).absolute()))
-    card = next(it for it in cards if it.id == "GTX-1080-Ti")
+    path = folder.absolute()
+    stored = trained_predictor(path)
     return replace(
-        card,
-        id=str(Path(folder).absolute()),
+        next(it for it in cards if it.id == _STAND_IN),
+        id=str(path),
         name=stored.name,
         aliases=(),
         provenance=f"a predictor trained here on {stored.provenance.get('n_rows', '?')} rows",
@@ -68,21 +70,40 @@ def predictor_of(device_id: str) -> StoredPredictor | None:
     Raises:
         PredictorError: there is one and it cannot be used.
     """
-    if device_id in _SHIPPED:
-        return _shipped(device_id)
-    return _trained(device_id) if (Path(device_id) / TRAINED_FILE).is_file() else None
+    if device_id in SHIPPED:
+        return shipped_predictor(device_id)
+    folder = Path(device_id)
+    return trained_predictor(folder) if (folder / TRAINED_FILE).is_file() else None
 
 
 @cache
-def _shipped(machine_id: str) -> StoredPredictor:
+def shipped_predictor(machine_id: str) -> StoredPredictor:
+    """The predictor of one of `SHIPPED`."""
     from irene.energy.predicted.storing import load  # noqa: PLC0415 - numpy loads when needed
 
-    file = resources.files("irene.energy").joinpath("weights", _SHIPPED[machine_id][1])
+    file = resources.files("irene.energy").joinpath("weights", SHIPPED[machine_id][1])
     with resources.as_file(file) as path:
         return load(path)
 
 
-def _trained(folder: str) -> StoredPredictor:
+def trained_predictor(folder: Path) -> StoredPredictor:
+    """The predictor that `irene train --method ours` wrote; read anew when the file changed.
+
+    Raises:
+        PredictorError: none is there, or it is malformed or of another version.
+    """
+    path = folder / TRAINED_FILE
+    if not path.is_file():
+        raise PredictorError(
+            f"{folder}: no predictor of `irene train --method ours`; one of the paper's method "
+            "predicts measured trees (`irene predict`), not code"
+        )
+    return _loaded(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _loaded(path: Path, modified_ns: int) -> StoredPredictor:
+    del modified_ns  # part of the key
     from irene.energy.predicted.storing import load  # noqa: PLC0415 - numpy loads when needed
 
-    return load(Path(folder) / TRAINED_FILE)
+    return load(path)

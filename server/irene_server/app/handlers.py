@@ -166,6 +166,14 @@ async def devices(ls: EnergyServer, params: object) -> object:
     return messages.encode(await _said(answers.devices(ls.session, ls.snapshot(asked.uri))))
 
 
+@server.feature(messages.PREDICTORS)
+async def predictors(ls: EnergyServer, params: object) -> object:
+    from irene_server import answers  # noqa: PLC0415 - the catalogue is not for the start
+
+    asked = _decode(messages.DocumentParams, params)
+    return messages.encode(await _said(answers.predictors(ls.session, ls.snapshot(asked.uri))))
+
+
 @server.feature(messages.TARGETS)
 async def targets(ls: EnergyServer, params: object) -> object:
     snapshot = ls.snapshot(_decode(messages.DocumentParams, params).uri)
