@@ -89,7 +89,8 @@ class Actions {
   async selectPredictor(): Promise<void> {
     const params: DocumentParams = { uri: activeUri() ?? null };
     const answer = await this.#request<PredictorsAnswer>(REQUESTS.predictors, params);
-    const placeHolder = "What predicts energies; a predictor speaks for the machine it was fitted to";
+    const placeHolder =
+      "What predicts energies; a predictor speaks for the machine it was fitted to";
     await choose("predictor", answer.predictors, answer, placeHolder);
   }
 

@@ -49,11 +49,11 @@ class Options:
 
     origin: Origin  # "settings" or "option"
     device: str | None = None
-    predictor: str | None = None
     batch_size: int | None = None
     sequence_length: int | None = None
     dtype: str | None = None
     attention: str | None = None
+    predictor: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,12 @@ def _add_train(commands: _Commands) -> None:
     _add_data(train)
     train.add_argument("model_dir", type=Path, metavar="MODEL_DIR", help="folder to write")
     _add_method(train)
+    train.add_argument(
+        "--from",
+        dest="source",
+        metavar="PREDICTOR",
+        help="calibrate this predictor by a few rows of another machine, with --method ours",
+    )
     train.add_argument("--name", help="what the predictor is called; default: the folder's name")
 
 

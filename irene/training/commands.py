@@ -11,8 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from irene.cache import default_folder
+from irene.energy.catalogue import machine_of
+from irene.energy.predicted.shipped import TRAINED_FILE, predictor_of
 from irene.energy.predicted.storing import StoredPredictor, load, save
 from irene.errors import DatasetError, PredictorError
+from irene.predictors import remember
 from irene.training.bottlenecks import shares, table, to_json
 from irene.training.crossvalidation import (
     FEATURE_SETS,
@@ -28,6 +32,7 @@ from irene.training.forms.jsonl_trees import read_predictions
 from irene.training.measurements import LEVELS, Dataset
 from irene.training.ours.card import n_multiprocessors_of
 from irene.training.ours.fitting import SHIPPED
+from irene.training.ours.moving import moved
 from irene.training.ours.rows import predict_rows
 from irene.training.paper.config import PaperConfig, read_config
 from irene.training.paper.predictor import (
@@ -39,28 +44,41 @@ from irene.training.paper.predictor import (
 )
 from irene.training.splits import Split
 
-OURS_FILE = "predictor.json"
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What to fit, and how."""
+
+    method: str = "paper"
+    config_path: Path | None = None
+    multiprocessors: int | None = None
+    name: str | None = None  # None: the folder's
+    source: str | None = None  # the predictor to calibrate; None: fit a new one
 
 
-def train(
-    data: Path,
-    model_dir: Path,
-    method: str,
-    config_path: Path | None = None,
-    multiprocessors: int | None = None,
-    name: str | None = None,
-) -> str:
-    """Fit a predictor to all of `data` and write it to a folder."""
+def train(data: Path, model_dir: Path, asked: Training) -> str:
+    """Fit a predictor to all of `data`, write it to a folder and remember the folder.
+
+    Raises:
+        PredictorError: one to calibrate that is unknown, or of the paper's method.
+    """
     dataset = read_dataset(data)
-    if method == "paper":
-        config = read_config(config_path)
+    name = asked.name or model_dir.name
+    if asked.method == "paper":
+        if asked.source is not None:
+            raise PredictorError("--from calibrates predictors of --method ours alone")
+        config = read_config(asked.config_path)
         predictor = fit_paper(dataset.cells, config)
         save_paper(predictor, model_dir, _provenance(dataset, config.device_name))
         if config.save_nodes:
             _write_paper_predictions(dataset, predictor, model_dir / "predictions.jsonl")
+    elif asked.source is None:
+        save(train_ours(dataset, name, asked.multiprocessors), model_dir / TRAINED_FILE)
     else:
-        stored = train_ours(dataset, name or model_dir.name, multiprocessors)
-        save(stored, model_dir / OURS_FILE)
+        save(
+            calibrate(dataset, name, asked.source, asked.multiprocessors), model_dir / TRAINED_FILE
+        )
+    remember(model_dir, default_folder())
     return "\n".join([*dataset.left_out, f"written to {model_dir}"])
 
 
@@ -73,12 +91,33 @@ def train_ours(dataset: Dataset, name: str, multiprocessors: int | None = None) 
     return StoredPredictor(name, provenance, predictor)
 
 
+def calibrate(
+    dataset: Dataset, name: str, source: str, multiprocessors: int | None
+) -> StoredPredictor:
+    """A predictor of another machine, moved to this one by all rows of `dataset`.
+
+    Raises:
+        DatasetError: too few rows.
+        PredictorError: there is no such predictor.
+    """
+    stored = predictor_of(machine_of(source).id)
+    assert stored is not None
+    rows, left_out = observations(dataset)
+    n_multiprocessors = multiprocessors or n_multiprocessors_of(dataset.cells, rows)
+    provenance = _provenance(dataset, name) | {
+        "n_rows": len(rows),
+        "left_out": list(left_out),
+        "calibrated_from": stored.name,
+    }
+    return StoredPredictor(name, provenance, moved(stored.predictor, rows, n_multiprocessors))
+
+
 def predict(data: Path, output: Path, model_dir: Path) -> str:
     """Write the trees of `data` with `predicted_energy` at every node."""
     dataset = read_dataset(data, with_energies=False)
     whole = Dataset(tuple(cell for cell in dataset.cells if cell.is_whole), ())
-    if (model_dir / OURS_FILE).is_file():
-        predicted = _predicted_by_ours(whole, load(model_dir / OURS_FILE))
+    if (model_dir / TRAINED_FILE).is_file():
+        predicted = _predicted_by_ours(whole, load(model_dir / TRAINED_FILE))
     else:
         joules = predict_paper(whole.cells, load_paper(model_dir)).tolist()
         predicted = dict(enumerate(joules))

@@ -17,14 +17,14 @@ def run_typed(command: str, typed: Typed) -> str:
 
 
 def _train(typed: Typed) -> str:
-    return commands.train(
-        typed["data"],
-        typed["model_dir"],
+    asked = commands.Training(
         typed["method"],
         typed["config_filepath"],
         typed["multiprocessors"],
         typed["name"],
+        typed["source"],
     )
+    return commands.train(typed["data"], typed["model_dir"], asked)
 
 
 def _predict(typed: Typed) -> str:

@@ -116,7 +116,7 @@ def test_an_estimate_as_json_follows_its_schema_and_adds_up(irene: Irene) -> Non
     }  # fmt: skip
     origins = {it["name"]: it["origin"] for it in data["conditions"]}
     assert origins == {
-        "device": "option", "batch size": "option", "dtype": "option", "attention": "default",
+        "device": "option", "predictor": "default", "batch size": "option", "dtype": "option", "attention": "default",
         "model": "comment", "inputs": "comment",
     }  # fmt: skip
 

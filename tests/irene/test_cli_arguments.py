@@ -47,9 +47,9 @@ def asked(command: str, **given: object) -> Asked:
 
 ALL_OPTIONS = [
     "--device", "T4", "--batch-size", "4", "--sequence-length", "64", "--dtype", "float16",
-    "--attention", "sdpa", "--python", "py",
+    "--attention", "sdpa", "--predictor", "IrEne-device-1", "--python", "py",
 ]  # fmt: skip
-ALL_VALUES = Options("option", "T4", 4, 64, "float16", "sdpa")
+ALL_VALUES = Options("option", "T4", 4, 64, "float16", "sdpa", "IrEne-device-1")
 NET = Place(Path("net.py"), "Net")
 
 

@@ -263,6 +263,29 @@ async def test_a_profile_names_this_machine_as_the_source_of_its_device() -> Non
         assert profiled.target.device.where == where
 
 
+async def test_a_predictor_goes_before_the_device() -> None:
+    """It speaks for its machine; cards and reports say that it spoke, and who chose it."""
+    planned = plan_of(options=replace(OPTIONS, predictor="IrEne device 1"))
+    found = await Estimator(InProcess(), None).outcome(planned.order[0])
+    assert isinstance(found, Estimate)
+    assert (found.device_id, found.predictor) == ("IrEne-device-1", "IrEne device 1")
+    assert found.priced.kind == "predicted"
+    made = annotate(FileEstimates(planned, (found,), ()))
+    card = next(it.card for it in made.classes if it.class_name == "Net")
+    assert card is not None
+    assert ("predictor", "IrEne device 1", "setting irene.predictor") in card.conditions
+    assert "predicted" in next(it.text for it in made.classes if it.class_name == "Net")
+
+
+async def test_an_unknown_predictor_is_refused() -> None:
+    """With who named it, and what to do."""
+    planned = plan_of(options=replace(OPTIONS, predictor="mine"))
+    found = await Estimator(InProcess(), None).outcome(planned.order[0])
+    assert isinstance(found, OutcomeRefused)
+    assert "unknown predictor 'mine'" in found.refusal.message
+    assert "setting irene.predictor" in found.refusal.advice
+
+
 async def test_a_stored_profile_stands_at_the_lines_of_the_text_as_it_is(tmp_path: Path) -> None:
     """A comment changes no key; it moves what stands below it."""
     store, options = ProfileStore(tmp_path), replace(OPTIONS, device="cpu")

@@ -333,6 +333,22 @@ async def test_the_interpreter_of_another_editor_is_a_setting(tmp_path: Path) ->
         await valued(made, await made.open("net.py", NET))
 
 
+async def test_predictors_say_which_one_counts(tmp_path: Path) -> None:
+    """`auto` first, then the shipped ones; the chosen one speaks."""
+    settings: dict[str, object] = {**DEVICE, "predictor": "IrEne device 2"}
+    async with editor(tmp_path, settings=settings) as made:
+        uri = await made.open("net.py", NET)
+        titles = await valued(made, uri)
+        assert any("IrEne-device-2" in it and "predicted" in it for it in titles.values())
+        answer = await made.ask("irene/predictors", {"uri": uri})
+        assert (answer.selected, answer.setBy) == ("IrEne-device-2", "settings")
+        assert [it.id for it in answer.predictors][:3] == [
+            "auto",
+            "IrEne-device-1",
+            answer.selected,
+        ]
+
+
 async def test_devices_say_which_one_counts(tmp_path: Path) -> None:
     """`auto` first; a file's pyproject.toml stands before the settings."""
     async with editor(tmp_path, settings=DEVICE) as made:

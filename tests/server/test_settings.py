@@ -25,6 +25,7 @@ REPOSITORY = Path(__file__).parents[2]
                 "interpreter": None,
                 "server": {"interpreter": None},
                 "device": "auto",
+                "predictor": "auto",
                 "batchSize": None,
                 "sequenceLength": None,
                 "dtype": "auto",
@@ -40,6 +41,7 @@ REPOSITORY = Path(__file__).parents[2]
                 "enabled": False,
                 "interpreter": "/usr/bin/python3",
                 "device": "A100-SXM4-80GB",
+                "predictor": "IrEne-device-1",
                 "batchSize": 4,
                 "sequenceLength": 512,
                 "dtype": "bfloat16",
@@ -52,7 +54,9 @@ REPOSITORY = Path(__file__).parents[2]
                 shows_hints=False,
                 shows_lenses=False,
                 interpreter="/usr/bin/python3",
-                options=Options("settings", "A100-SXM4-80GB", 4, 512, "bfloat16", "sdpa"),
+                options=Options(
+                    "settings", "A100-SXM4-80GB", 4, 512, "bfloat16", "sdpa", "IrEne-device-1"
+                ),
             ),
             id="all set",
         ),

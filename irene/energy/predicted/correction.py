@@ -1,12 +1,10 @@
-"""The small interface of what is learned beside the physics, and a mean of several."""
+"""The small interface of what is learned beside the physics, and a mean of two."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
-
-import numpy as np
 
 from irene.energy.predicted.process import Floats
 
@@ -21,12 +19,14 @@ class Correction(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Blend:
-    """The mean of several corrections; the first knows how sure it is."""
+    """A weighted mean of two corrections; the first knows how sure it is."""
 
-    parts: tuple[Correction, ...]
+    first: Correction
+    second: Correction
+    share: float  # of the second
 
     def correct(self, features: Floats, signatures: Sequence[Hashable]) -> tuple[Floats, Floats]:
         """Mean of the means, deviation of the first."""
-        found = [part.correct(features, signatures) for part in self.parts]
-        mean: Floats = np.mean([mean for mean, _ in found], axis=0)
-        return mean, found[0][1]
+        mean, deviation = self.first.correct(features, signatures)
+        other, _ = self.second.correct(features, signatures)
+        return (1.0 - self.share) * mean + self.share * other, deviation

@@ -1,8 +1,9 @@
 """A Gaussian process on the logarithm of what the physics leaves over.
 
 Its covariance is a Matern function (5/2) of scaled features, a part that all measurements
-of one signature share, and the noise of a measurement. Far from the training data the
-correction goes to 0 and its standard deviation to that of the physics.
+of one signature share, and the noise of a measurement. Beyond the training data the
+correction stays what it was at their edge, and its standard deviation goes to that of the
+physics: kernels settle as they grow, and how well is not known.
 """
 
 from __future__ import annotations
@@ -57,15 +58,22 @@ class GaussianProcess:
     def correct(self, features: Floats, signatures: Sequence[Hashable]) -> tuple[Floats, Floats]:
         """Mean and standard deviation of the correction, the noise of a measurement included."""
         scales = self.scales
+        cross = self._covariance_with(features, signatures)
+        explained = self.whitening @ cross.T
+        variance = scales.amplitude**2 + scales.signature**2 - (explained**2).sum(axis=0)
+        deviation: Floats = np.sqrt(np.maximum(variance, 0.0) + scales.noise**2)
+        held = np.clip(features, self.features.min(axis=0), self.features.max(axis=0))
+        return self._covariance_with(held, signatures) @ self.alpha, deviation
+
+    def _covariance_with(self, features: Floats, signatures: Sequence[Hashable]) -> Floats:
+        """Of new rows with the training rows."""
+        scales = self.scales
         cross = matern(distances(features, self.features, self.groups, scales), scales)
         for row, signature in zip(cross, signatures, strict=True):
             place = self.places.get(signature)
             if place is not None:
                 row[place] += scales.signature**2
-        explained = self.whitening @ cross.T
-        variance = scales.amplitude**2 + scales.signature**2 - (explained**2).sum(axis=0)
-        deviation: Floats = np.sqrt(np.maximum(variance, 0.0) + scales.noise**2)
-        return cross @ self.alpha, deviation
+        return cross
 
 
 def distances(first: Floats, second: Floats, groups: tuple[int, ...], scales: Scales) -> Floats:

@@ -23,7 +23,7 @@ from irene.energy.predicted.process import Floats, GaussianProcess, Scales
 from irene.energy.predicted.units import Description, Kernels, Unit
 from irene.errors import PredictorError
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,11 @@ def _correction(correction: Correction | None) -> dict[str, Any] | None:
                 "deviation": correction.deviation,
             }
         case Blend():
-            return {"mean_of": [_correction(part) for part in correction.parts]}
+            return {
+                "first": _correction(correction.first),
+                "second": _correction(correction.second),
+                "share": correction.share,
+            }
         case GaussianProcess():
             return {
                 "scales": asdict(correction.scales),
@@ -147,9 +151,11 @@ def _correction(correction: Correction | None) -> dict[str, Any] | None:
 def _correction_from(data: Mapping[str, Any] | None) -> Correction | None:
     if data is None:
         return None
-    if "mean_of" in data:
-        parts = (_correction_from(part) for part in data["mean_of"])
-        return Blend(tuple(part for part in parts if part is not None))
+    if "share" in data:
+        first, second = _correction_from(data["first"]), _correction_from(data["second"])
+        if first is None or second is None:
+            raise ValueError("a blend lacks a part")
+        return Blend(first, second, float(data["share"]))
     if "leaves" in data:
         return BoostedTrees(
             np.array(data["splits"], dtype=np.intp),

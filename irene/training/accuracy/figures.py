@@ -21,8 +21,9 @@ from irene.training.crossvalidation import (
 from irene.training.evaluation import Result
 from irene.training.forms import read_dataset
 from irene.training.measurements import LEVELS, PAPER_MODELS, Dataset
-from irene.training.ours.boosting import fit_trees
+from irene.training.ours.boosting import DEEP, SHALLOW, BlendFit
 from irene.training.ours.card import n_multiprocessors_of
+from irene.training.ours.choosing import training_error
 from irene.training.ours.fitting import SHIPPED, Recipe, fit_predictor
 from irene.training.ours.moving import moved
 from irene.training.ours.observations import Observation
@@ -34,12 +35,17 @@ from irene.training.splits import AVERAGE, Split
 Means = Mapping[Level, float | None]
 
 SEEDS = (13370, 1, 2)
-MOVED_ROWS, DRAWS = 20, (0, 1, 2)
+MOVED_ROWS: Mapping[Level, int] = {"ml": 7, "module": 8, "model": 5}
+DRAWS = (0, 1, 2)
+_HALF = BlendFit(DEEP, 0.5)
 RECIPES = {
     "process / process": Recipe(fit_process, fit_process),
-    "trees / process": Recipe(fit_trees, fit_process),
-    "process / trees": Recipe(fit_process, fit_trees),
-    "mean of both / process (shipped)": SHIPPED,
+    "trees / process": Recipe(DEEP, fit_process),
+    "half trees / process": Recipe(_HALF, fit_process),
+    "half trees / trees": Recipe(_HALF, DEEP),
+    "half trees / half trees": Recipe(_HALF, _HALF),
+    "half trees / half shallow trees": Recipe(_HALF, BlendFit(SHALLOW, 0.5)),
+    "half trees / 0.3 shallow trees (shipped)": SHIPPED,
     "physics alone": Recipe(None, None),
 }
 
@@ -63,6 +69,7 @@ class Figures:
     ours: Mapping[tuple[Features, Split], Result]
     paper: Mapping[tuple[Features, Split], Sequence[Means]]  # a seed each
     recipes: Mapping[str, Mapping[Split, Means]]
+    training_errors: Mapping[str, float]  # by recipe, %
     choices: Sequence[Choice]
     pairs: Sequence[Pair]
 
@@ -103,6 +110,7 @@ def figures_of(machine: Machine, stored: StoredPredictor) -> Figures:
             }
             for name, recipe in RECIPES.items()
         },
+        {name: training_error(rows, count, recipe) for name, recipe in RECIPES.items()},
         choices(stored.predictor),
         pairs(ours["static", "model"].rows),
     )
@@ -164,18 +172,25 @@ def moves(machines: Sequence[Machine]) -> dict[str, Means]:
 
 def _move(source: Machine, there: Machine, model: str, draw: int) -> dict[Level, float]:
     training = [row for row in source.rows if row.model_name != model]
-    pool = list({it.signature: it for it in there.rows if it.model_name != model}.values())
-    order = np.random.RandomState(draw).permutation(len(pool))[:MOVED_ROWS]
+    drawn = _drawn([row for row in there.rows if row.model_name != model], draw)
     predictor = moved(
-        fit_predictor(training, source.n_multiprocessors),
-        [pool[place] for place in order],
-        there.n_multiprocessors,
+        fit_predictor(training, source.n_multiprocessors), drawn, there.n_multiprocessors
     )
     tested = [row for row in there.rows if row.model_name == model]
     logs = predict_rows(predictor, tested).mean - np.log([row.energy_j for row in tested])
     errors = 100.0 * np.abs(np.expm1(logs))
     levels = np.array([row.level for row in tested])
     return {level: float(errors[levels == level].mean()) for level in LEVELS}
+
+
+def _drawn(rows: Sequence[Observation], draw: int) -> list[Observation]:
+    """As many rows of each level as `MOVED_ROWS` says, of distinct signatures."""
+    random = np.random.RandomState(draw)
+    found = []
+    for level, count in MOVED_ROWS.items():
+        own = list({row.signature: row for row in rows if row.level == level}.values())
+        found += [own[place] for place in random.permutation(len(own))[:count]]
+    return found
 
 
 def with_errors(stored: StoredPredictor, figures: Figures) -> StoredPredictor:

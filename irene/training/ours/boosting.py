@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,65 +15,97 @@ from irene.energy.predicted.formula import Floats
 from irene.errors import PredictorError
 from irene.training.ours.process_fitting import fit_process
 
-_PARAMETERS = {
-    "max_depth": DEPTH,
+_COMMON = {
     "eta": 0.1,
     "subsample": 0.8,
     "min_child_weight": 2,
-    "lambda": 1.0,
     "base_score": 0.0,
     "seed": 0,
     "nthread": 1,
     "verbosity": 0,
 }
-_N_TREES, _N_FOLDS = 150, 4
+_N_FOLDS = 4
 
 
-def fit_trees(
-    features: Floats,
-    residuals: Floats,
-    groups: tuple[int, ...],
-    noise: float,
-    n_measured: Floats,
-    signatures: Sequence[Hashable],
-) -> BoostedTrees:
-    """The trees, with the deviation of errors on rows that were held out.
+@dataclass(frozen=True, slots=True)
+class TreeFit:
+    """How boosted trees are trained; calling it trains them."""
 
-    Raises:
-        PredictorError: xgboost is not installed.
-    """
-    del groups, signatures
-    number = np.random.RandomState(0).permutation(len(residuals)) % _N_FOLDS
-    errors = [
-        _train(features[kept], residuals[kept], n_measured[kept], 0.0).correct(features[~kept], ())[
-            0
+    depth: int
+    n_trees: int
+    stiffness: float  # xgboost's lambda: how much a leaf is held to 0
+
+    def __call__(
+        self,
+        features: Floats,
+        residuals: Floats,
+        groups: tuple[int, ...],
+        noise: float,
+        n_measured: Floats,
+        signatures: Sequence[Hashable],
+    ) -> BoostedTrees:
+        """The trees, with the deviation of errors on rows that were held out.
+
+        Raises:
+            PredictorError: xgboost is not installed.
+        """
+        del groups, signatures
+        number = np.random.RandomState(0).permutation(len(residuals)) % _N_FOLDS
+        errors = [
+            self.train(features[kept], residuals[kept], n_measured[kept], 0.0).correct(
+                features[~kept], ()
+            )[0]
+            - residuals[~kept]
+            for kept in (number != k for k in range(_N_FOLDS))
+            if kept.any() and not kept.all()
         ]
-        - residuals[~kept]
-        for kept in (number != k for k in range(_N_FOLDS))
-        if kept.any() and not kept.all()
-    ]
-    spread = float(np.sqrt(np.mean(np.concatenate(errors) ** 2))) if errors else noise
-    return _train(features, residuals, n_measured, float(np.hypot(spread, noise)))
+        spread = float(np.sqrt(np.mean(np.concatenate(errors) ** 2))) if errors else noise
+        return self.train(features, residuals, n_measured, float(np.hypot(spread, noise)))
+
+    def parameters(self) -> dict[str, object]:
+        """As xgboost takes them."""
+        return {**_COMMON, "max_depth": self.depth, "lambda": self.stiffness}
+
+    def train(
+        self, features: Floats, residuals: Floats, weights: Floats, deviation: float
+    ) -> BoostedTrees:
+        """The trees of all rows, with a deviation that is given."""
+        package = _xgboost()
+        data = package.DMatrix(features, label=residuals, weight=weights)
+        booster = package.train(self.parameters(), data, self.n_trees)
+        return trees_of(json.loads(booster.save_raw("json")), deviation)
 
 
-def fit_blend(
-    features: Floats,
-    residuals: Floats,
-    groups: tuple[int, ...],
-    noise: float,
-    n_measured: Floats,
-    signatures: Sequence[Hashable],
-) -> Blend:
+DEEP = TreeFit(DEPTH, 150, 1.0)
+"""Of units, whose sizes span a grid that is dense."""
+SHALLOW = TreeFit(2, 100, 30.0)
+"""Of modules: few kinds of them, so that deep trees learn which model a module is of."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlendFit:
     """The mean of a Gaussian process, which says how sure it is, and of boosted trees."""
-    rest = (groups, noise, n_measured, signatures)
-    return Blend((fit_process(features, residuals, *rest), fit_trees(features, residuals, *rest)))
 
+    trees: TreeFit
+    share: float  # of the trees
 
-def _train(features: Floats, residuals: Floats, weights: Floats, deviation: float) -> BoostedTrees:
-    package = _xgboost()
-    data = package.DMatrix(features, label=residuals, weight=weights)
-    booster = package.train(_PARAMETERS, data, _N_TREES)
-    return trees_of(json.loads(booster.save_raw("json")), deviation)
+    def __call__(
+        self,
+        features: Floats,
+        residuals: Floats,
+        groups: tuple[int, ...],
+        noise: float,
+        n_measured: Floats,
+        signatures: Sequence[Hashable],
+    ) -> Blend:
+        """Both of the same rows.
+
+        Raises:
+            PredictorError: xgboost is not installed.
+        """
+        rest = (groups, noise, n_measured, signatures)
+        process = fit_process(features, residuals, *rest)
+        return Blend(process, self.trees(features, residuals, *rest), self.share)
 
 
 def trees_of(model: Mapping[str, Any], deviation: float) -> BoostedTrees:
@@ -108,6 +141,6 @@ def _xgboost() -> Any:  # noqa: ANN401 - xgboost has no types
         import xgboost  # noqa: PLC0415 - loaded when trees are trained
     except ImportError as err:
         raise PredictorError(
-            "boosted trees are trained with xgboost: install irene-energy[learning]"
+            "boosted trees are trained with xgboost: install irene-energy[server]"
         ) from err
     return xgboost

@@ -33,11 +33,10 @@ from irene.energy.predicted.predictor import (
 from irene.energy.predicted.units import Description, Unit, UnitKind
 from irene.errors import DatasetError
 from irene.training.measurements import LEVELS
-from irene.training.ours.boosting import fit_blend
+from irene.training.ours.boosting import DEEP, SHALLOW, BlendFit
 from irene.training.ours.laws import fit_module_law, fit_unit_law
 from irene.training.ours.medians import Medians, medians
 from irene.training.ours.observations import Observation
-from irene.training.ours.process_fitting import fit_process
 
 CorrectionFitter = Callable[
     [Floats, Floats, tuple[int, ...], float, Floats, Sequence[object]], Correction
@@ -52,8 +51,8 @@ Z_90 = 1.6449
 class Recipe:
     """What is learned by what, one for all splits and machines."""
 
-    units: CorrectionFitter | None = fit_blend
-    modules: CorrectionFitter | None = fit_process
+    units: CorrectionFitter | None = BlendFit(DEEP, 0.5)  # noqa: RUF009 - frozen
+    modules: CorrectionFitter | None = BlendFit(SHALLOW, 0.3)  # noqa: RUF009 - frozen
     with_times: bool = False
     with_intervals: bool = True
 

@@ -18,9 +18,10 @@ from irene.training.measurements import LEVELS
 from irene.training.ours.medians import medians
 from irene.training.ours.observations import Observation
 from irene.training.ours.rows import predict_rows
+from irene.training.splits import N_SIZE_FOLDS, size_folds
 
 COVERED = 0.90
-_CAUTION: dict[Level, float] = {"ml": 0.0, "module": 0.5, "model": 1.0}
+_CAUTION: dict[Level, float] = {"ml": 0.0, "module": 0.25, "model": 0.75}
 """From the quantile over all rows (0) to that of the worst model (1). Rows of one model err
 together, the more so the higher the level, so that few models say little about the next."""
 _USUAL_FACTOR = 2.0
@@ -60,9 +61,15 @@ def _errors_of_left_out(
     models = list(dict.fromkeys(row.model_name for row in rows))
     if len(models) < 2:
         return errors
-    for model in models:
+    number = size_folds([row.cell for row in rows])
+    for place, model in enumerate(models):
         tested = [row for row in rows if row.model_name == model]
-        found = predict_rows(fit([row for row in rows if row.model_name != model]), tested)
+        training = [
+            row
+            for row in rows
+            if row.model_name != model and number[row.cell[1:]] != place % N_SIZE_FOLDS
+        ]
+        found = predict_rows(fit(training), tested)
         for level, scaled in _scaled(tested, found, floors).items():
             errors[level].append(scaled)
     return errors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,15 +13,15 @@ import pytest
 import torch
 from torch import nn
 
-from irene.energy.catalogue import find, selectable
+from irene.energy.catalogue import find, machine_of, selectable
 from irene.energy.physics import sum_of
 from irene.energy.predicted.pricing import prediction_notes, price_predicted
 from irene.energy.predicted.shipped import predictor_of
 from irene.energy.predicted.storing import StoredPredictor, load, save, to_json
 from irene.energy.predicted.units import Kernels, Unit, describe
 from irene.energy.prices import PricedNode
-from irene.energy.pricing import price_on
-from irene.errors import DeviceError, PredictorError
+from irene.energy.pricing import PHYSICS, price_on
+from irene.errors import PredictorError
 from irene.tree import Node
 from irene.worker.tracing import trace_module
 
@@ -173,25 +174,47 @@ def test_machines_are_devices(name: str, machine: str) -> None:
     device = find(name)
     assert device.id == machine
     assert device in selectable()
-    priced, notes = price_on(stack(), device)
-    assert priced.kind == "predicted"
-    assert notes[0].startswith(device.name)
+    price = price_on(stack(), device)
+    assert price.tree.kind == "predicted"
+    assert price.predictor == device.name
+    assert price.notes[0].startswith(device.name)
 
 
 def test_other_devices_stay_physics() -> None:
     """Modelled, as before."""
-    assert price_on(stack(), find("GTX-1070"))[0].kind == "modelled"
+    price = price_on(stack(), find("GTX-1070"))
+    assert (price.tree.kind, price.predictor) == ("modelled", PHYSICS)
 
 
-def test_a_trained_folder_is_a_device(tmp_path: Path) -> None:
-    """The folder that `irene train --method ours` writes can be chosen by its path."""
+def test_a_trained_folder_is_a_predictor(tmp_path: Path) -> None:
+    """The folder that `irene train --method ours` writes is chosen by its path."""
     own = replace(stored(MACHINES[0]), name="my machine")
     save(own, tmp_path / "predictor.json")
-    device = find(str(tmp_path))
-    assert device.name == "my machine"
-    assert price_on(stack(), device)[0].kind == "predicted"
-    with pytest.raises(DeviceError):
-        find(str(tmp_path / "nothing"))
+    price = price_on(stack(), machine_of(str(tmp_path)))
+    assert (price.tree.kind, price.predictor) == ("predicted", "my machine")
+
+
+def test_a_predictor_that_is_trained_again_speaks_at_once(tmp_path: Path) -> None:
+    """The file is read anew when it changed."""
+    path = tmp_path / "predictor.json"
+    for time_ns, name in enumerate(("first", "second"), start=1):
+        save(replace(stored(MACHINES[0]), name=name), path)
+        os.utime(path, ns=(time_ns, time_ns))
+        assert price_on(stack(), machine_of(str(tmp_path))).predictor == name
+
+
+def test_names_of_predictors() -> None:
+    """As devices are named; of devices without a predictor, none is meant."""
+    assert machine_of("irene device 1").id == "IrEne-device-1"
+    with pytest.raises(PredictorError, match="IrEne-device-1, IrEne-device-2, or a folder"):
+        machine_of("A100-SXM4-80GB")
+
+
+def test_a_folder_of_the_papers_method_prices_no_code(tmp_path: Path) -> None:
+    """It is said what it is for."""
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(PredictorError, match="measured trees"):
+        machine_of(str(tmp_path))
 
 
 def test_shipped_predictors_say_where_they_come_from() -> None:

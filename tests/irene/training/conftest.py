@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from irene.cache import FOLDER_VARIABLE
 from irene.training.crossvalidation import observations
 from irene.training.forms import read_dataset
 from irene.training.measurements import Cell, Dataset, MeasuredNode, NodeType
@@ -42,6 +43,12 @@ def small_cell(model_name: str, batch_size: int, seq_len: int) -> Cell:
             nodes.append(node(own, name, node_type, energy_j * size, mflop * size))
             parents.append(1 + layer)
     return Cell(model_name, batch_size, seq_len, tuple(nodes), tuple(parents))
+
+
+@pytest.fixture(autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is trained here is remembered here."""
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture

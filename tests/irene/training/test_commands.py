@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from irene.cli import main
+from irene.energy.predicted.storing import load
 from irene.training.bottlenecks import REST, shares
 from irene.training.forms import read_dataset, write_csv_folder, write_jsonl
 from irene.training.measurements import PAPER_MODELS, Dataset
@@ -121,9 +122,30 @@ def test_ours_is_trained_and_predicts(
     out, model = tmp_path / "out.jsonl", tmp_path / "mine"
     run(capsys, "train", csv_folder, model, "--method", "ours", "--name", "my machine")
     assert [it.name for it in model.iterdir()] == ["predictor.json"]
+    assert str(model) in run(capsys, "predictors").replace("\n", "")
     run(capsys, "predict", csv_folder, out, model)
     means = json.loads(run(capsys, "evaluate", csv_folder, out))
     assert max(means.values()) < 5.0
+
+
+def test_a_few_rows_calibrate_a_shipped_predictor(
+    dataset: Dataset, tmp_path: Path, machine: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The other machine's predictor, moved by one shape of one model."""
+    write_csv_folder(
+        Dataset(tuple(it for it in some_cells(dataset, 1).cells if it.model_name == "gpt2"), ()),
+        tmp_path / "data",
+    )
+    other = {"device_1": "IrEne-device-2", "device_2": "IrEne-device-1"}[machine]
+    arguments = ("--method", "ours", "--from", other)
+    run(capsys, "train", tmp_path / "data", tmp_path / "mine", *arguments)
+    stored = load(tmp_path / "mine" / "predictor.json")
+    assert stored.provenance["calibrated_from"] == other.replace("-d", " d").replace("-", " ")
+    run(capsys, "predict", tmp_path / "data", tmp_path / "out.jsonl", tmp_path / "mine")
+    means = json.loads(run(capsys, "evaluate", tmp_path / "data", tmp_path / "out.jsonl"))
+    assert means["model"] < 15.0
+    assert main(["train", str(tmp_path / "data"), str(tmp_path / "no"), "--from", other]) == 1
+    assert "--method ours alone" in capsys.readouterr().err
 
 
 def test_bottlenecks_divide_the_whole(

@@ -12,7 +12,7 @@ from irene.energy.predicted.formula import smooth_max, tiles_of, unit_work, wave
 from irene.energy.predicted.predictor import Interval
 from irene.energy.predicted.process import Scales, condition
 from irene.energy.predicted.units import Unit
-from irene.training.ours.boosting import _PARAMETERS, trees_of
+from irene.training.ours.boosting import DEEP, trees_of
 from irene.training.ours.least_squares import fit
 from irene.training.ours.process_fitting import fit_process
 
@@ -23,7 +23,7 @@ def test_trees_predict_as_xgboost_does() -> None:
     features = random.randn(200, 7)
     target = np.sin(features[:, 0]) + 0.3 * features[:, 1]
     data = xgboost.DMatrix(features, label=target)
-    booster = xgboost.train(_PARAMETERS, data, 150)
+    booster = xgboost.train(DEEP.parameters(), data, DEEP.n_trees)
     trees = trees_of(json.loads(booster.save_raw("json")), 0.0)
     np.testing.assert_allclose(trees.correct(features, ())[0], booster.predict(data), atol=1e-5)
 
@@ -42,7 +42,7 @@ def test_a_process_is_its_textbook_formula() -> None:
 
     covariance = np.array([[kernel(a, b) for b in x] for a in x])
     covariance += np.diag(0.09 + 0.04 / counts + 1e-10)
-    new = random.randn(2)
+    new = x.mean(axis=0)
     cross = np.array([kernel(new, b) for b in x])
     mean, deviation = process.correct(np.array([new]), ["elsewhere"])
     assert mean[0] == pytest.approx(cross @ np.linalg.solve(covariance, y))
@@ -53,8 +53,8 @@ def test_a_process_is_its_textbook_formula() -> None:
     assert same[0] == pytest.approx(cross @ np.linalg.solve(covariance, y))
 
 
-def test_far_away_the_physics_is_alone() -> None:
-    """No correction, and the deviation of the whole process."""
+def test_far_away_the_correction_of_the_edge_is_held() -> None:
+    """With the deviation of the whole process."""
     random = np.random.RandomState(3)
     features = random.randn(40, 2)
     process = fit_process(
@@ -62,8 +62,8 @@ def test_far_away_the_physics_is_alone() -> None:
     )
     near, sure = process.correct(features[:1], ["elsewhere"])
     far, unsure = process.correct(features[:1] + 1e3, ["elsewhere"])
-    assert far[0] == pytest.approx(0.0, abs=1e-12)
-    assert near[0] != 0.0
+    edge, _ = process.correct(features.max(axis=0)[None], ["elsewhere"])
+    assert far[0] == edge[0] != near[0]
     assert unsure[0] > 2.0 * sure[0]
 
 
