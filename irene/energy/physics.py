@@ -82,7 +82,7 @@ def primitive_cost(node: Node, device: Device) -> Cost:
     steps_s = operation.n_steps * _step_s(operation, device) if operation else 0.0
     launch_s = (operation.n_kernels if operation else 1) * device.launch_s
     work_j = chosen.rate.energy_j_flop * node.flops + device.energy_j_byte * n_bytes
-    working_s = max(compute_s, memory_s, _capped_s(work_j, device))
+    working_s = max(compute_s, memory_s, capped_s(work_j, device))
     busy_s = max(working_s, steps_s)
     seconds = max(busy_s, launch_s)
     bound: Bound = "memory" if memory_s >= compute_s else "compute"
@@ -125,7 +125,7 @@ def energy_of_time_j(device: Device, seconds: float, busy_s: float, work_j: floa
     return device.idle_w * (seconds - busy_s) + device.busy_w * busy_s + work_j
 
 
-def _capped_s(work_j: float, device: Device) -> float:
+def capped_s(work_j: float, device: Device) -> float:
     """The time that the power cap allows for work beside the busy power."""
     headroom_w = device.tdp_w - device.busy_w
     return work_j / headroom_w if headroom_w > 0.0 else 0.0

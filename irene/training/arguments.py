@@ -37,8 +37,9 @@ def _add_train(commands: _Commands) -> None:
     train.add_argument(
         "--from",
         dest="source",
-        metavar="PREDICTOR",
-        help="calibrate this predictor by a few rows of another machine, with --method ours",
+        metavar="PREDICTOR|DEVICE",
+        help="calibrate this predictor, or the data sheet of this device, by a few rows of the "
+        "machine at hand; with --method ours",
     )
     train.add_argument("--name", help="what the predictor is called; default: the folder's name")
 

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from irene.cache import default_folder
-from irene.energy.catalogue import machine_of
+from irene.energy.catalogue import find, machine_of
+from irene.energy.predicted.predictor import Predictor
+from irene.energy.predicted.prior import prior
 from irene.energy.predicted.shipped import TRAINED_FILE, predictor_of
 from irene.energy.predicted.storing import StoredPredictor, load, save
 from irene.errors import DatasetError, PredictorError
@@ -53,14 +55,14 @@ class Training:
     config_path: Path | None = None
     multiprocessors: int | None = None
     name: str | None = None  # None: the folder's
-    source: str | None = None  # the predictor to calibrate; None: fit a new one
+    source: str | None = None  # a predictor or device to calibrate; None: fit a new predictor
 
 
 def train(data: Path, model_dir: Path, asked: Training) -> str:
     """Fit a predictor to all of `data`, write it to a folder and remember the folder.
 
     Raises:
-        PredictorError: one to calibrate that is unknown, or of the paper's method.
+        DeviceError, PredictorError: one to calibrate that is unknown, or of the paper's method.
     """
     dataset = read_dataset(data)
     name = asked.name or model_dir.name
@@ -94,22 +96,31 @@ def train_ours(dataset: Dataset, name: str, multiprocessors: int | None = None) 
 def calibrate(
     dataset: Dataset, name: str, source: str, multiprocessors: int | None
 ) -> StoredPredictor:
-    """A predictor of another machine, moved to this one by all rows of `dataset`.
+    """The predictor of a device or of another machine, moved to this one by all rows of `dataset`.
 
     Raises:
         DatasetError: too few rows.
-        PredictorError: there is no such predictor.
+        DeviceError: there is no such device.
+        PredictorError: the folder has no predictor of ours.
     """
-    stored = predictor_of(machine_of(source).id)
-    assert stored is not None
     rows, left_out = observations(dataset)
     n_multiprocessors = multiprocessors or n_multiprocessors_of(dataset.cells, rows)
+    origin, start = _start_of(source, n_multiprocessors)
     provenance = _provenance(dataset, name) | {
         "n_rows": len(rows),
         "left_out": list(left_out),
-        "calibrated_from": stored.name,
+        "calibrated_from": origin,
     }
-    return StoredPredictor(name, provenance, moved(stored.predictor, rows, n_multiprocessors))
+    return StoredPredictor(name, provenance, moved(start, rows, n_multiprocessors))
+
+
+def _start_of(source: str, n_multiprocessors: int) -> tuple[str, Predictor]:
+    """Name and coefficients of a predictor, or of what a device's data sheet lets expect."""
+    device = machine_of(source) if Path(source).is_dir() else find(source)
+    stored = predictor_of(device.id)
+    if stored is None:
+        return (device.name, prior(device, n_multiprocessors))
+    return (stored.name, stored.predictor)
 
 
 def predict(data: Path, output: Path, model_dir: Path) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from irene.energy.coefficients import Z_90
 from irene.energy.physics import sum_of
 from irene.energy.predicted.formula import (
     BYTE_SCALE,
@@ -39,7 +40,6 @@ from irene.tree import MATRIX_PRIMITIVES, Node, walk
 
 OTHER_DTYPE_DEVIATION = 0.4
 """Of the logarithm: the predictor was fitted to float32."""
-Z_90 = 1.6449
 
 
 def price_predicted(root: Node, stored: StoredPredictor) -> PricedNode:

@@ -15,6 +15,7 @@ from irene.training.accuracy.figures import (
     SEEDS,
     Figures,
     Means,
+    Move,
     mean_of,
     stem,
 )
@@ -49,7 +50,7 @@ _TITLES: dict[tuple[Features, Split], str] = {
 }
 
 
-def document(figures: Sequence[Figures], moves: Mapping[str, Means]) -> str:
+def document(figures: Sequence[Figures], moves: Mapping[str, Move]) -> str:
     return (
         "\n\n".join(
             [
@@ -57,7 +58,7 @@ def document(figures: Sequence[Figures], moves: Mapping[str, Means]) -> str:
                 "## Errors\n\n" + _error_table(figures),
                 _protocols(),
                 "## Intervals\n\n" + _coverage_table(figures),
-                "## Moved to the other machine with 20 rows\n\n" + _move_table(moves),
+                "## Moved to another machine with 20 rows\n\n" + _move_table(moves),
                 "## What is learned by what\n\n" + _recipe_table(figures),
                 "## Predicted against measured\n\n" + _plots(figures),
                 "## Choices of architecture\n\n" + _architectures(figures),
@@ -124,15 +125,18 @@ def _coverage_table(figures: Sequence[Figures]) -> str:
     return "Share of rows within their 90 % interval.\n\n" + "\n".join(lines)
 
 
-def _move_table(moves: Mapping[str, Means]) -> str:
-    lines = ["| from, to | ml | module | model |", "| --- | --- | --- | --- |"]
-    for name, means in moves.items():
-        lines.append(f"| {name} | {' | '.join(_number(means[level]) for level in LEVELS)} |")
+def _move_table(moves: Mapping[str, Move]) -> str:
+    lines = ["| from, to | ml | module | model | within the 90 % interval |"]
+    lines.append("| --- | --- | --- | --- | --- |")
+    for name, move in moves.items():
+        errors = " | ".join(_number(move.errors_percent[level]) for level in LEVELS)
+        shares = " / ".join(f"{100 * (move.coverage[level] or 0.0):.0f} %" for level in LEVELS)
+        lines.append(f"| {name} | {errors} | {shares} |")
     note = (
-        f"{MOVED_ROWS['ml']} primitives, {MOVED_ROWS['module']} modules and {MOVED_ROWS['model']} "
-        "whole models, rows of distinct signatures drawn by numpy.random.RandomState from the "
-        f"other models, {len(DRAWS)} draws for each model left out. "
-        "Goals: module 3.5, model 3.3 to device 1; module 3.0, model 2.0 to device 2."
+        f"{MOVED_ROWS['ml']} primitives and {MOVED_ROWS['module']} modules of the other models, "
+        "spread evenly over kinds and sizes (every n-th signature in their order, from a random "
+        f"one on); {len(DRAWS)} draws for each model left out. A data sheet is moved by the same "
+        "rows. Goals: module 3.5, model 3.3 to device 1; module 3.0, model 2.0 to device 2."
     )
     return "\n".join([note, "", *lines])
 

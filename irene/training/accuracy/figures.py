@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 
-from irene.energy.predicted.predictor import Level
+from irene.energy.catalogue import find
+from irene.energy.predicted.predictor import Level, Predictor
+from irene.energy.predicted.prior import prior
 from irene.energy.predicted.storing import StoredPredictor
 from irene.training.architectures import Choice, Pair, choices, pairs
 from irene.training.crossvalidation import (
@@ -35,8 +37,10 @@ from irene.training.splits import AVERAGE, Split
 Means = Mapping[Level, float | None]
 
 SEEDS = (13370, 1, 2)
-MOVED_ROWS: Mapping[Level, int] = {"ml": 7, "module": 8, "model": 5}
-DRAWS = (0, 1, 2)
+MOVED_ROWS: Mapping[Level, int] = {"ml": 12, "module": 8}
+DRAWS = (0, 1, 2, 3, 4, 5)
+_CARDS = {15: "GTX-1070", 28: "GTX-1080-Ti"}
+"""What the machines' cards look like, by multiprocessors."""
 _HALF = BlendFit(DEEP, 0.5)
 RECIPES = {
     "process / process": Recipe(fit_process, fit_process),
@@ -156,41 +160,90 @@ def _repeatability(rows: Sequence[Observation]) -> Means:
     return means
 
 
-def moves(machines: Sequence[Machine]) -> dict[str, Means]:
-    """Errors on a model left out, after moving a predictor by a few rows of other models."""
-    found: dict[str, Means] = {}
+@dataclass(frozen=True, slots=True)
+class Move:
+    """How far off a moved predictor is, and the share of rows within its 90 % intervals."""
+
+    errors_percent: Means
+    coverage: Means
+
+
+Origin = Callable[[str, int], Predictor]
+"""A predictor that has not seen a model, for a number of multiprocessors."""
+
+
+def moves(machines: Sequence[Machine]) -> dict[str, Move]:
+    """Predictors of the other machine and data sheets, moved by a few rows of other models."""
+    found: dict[str, Move] = {}
     for there in machines:
         for source in machines:
-            if source is there:
-                continue
-            errors = [_move(source, there, model, draw) for model in PAPER_MODELS for draw in DRAWS]
-            found[f"{source.name} to {there.name}"] = {
-                level: float(np.mean([it[level] for it in errors])) for level in LEVELS
-            }
+            if source is not there:
+                found[f"{source.name} to {there.name}"] = _move(_fitted_to(source), there)
+        card = _CARDS[there.n_multiprocessors]
+        found[f"data sheet of {card} to {there.name}"] = _move(_data_sheet(card), there)
     return found
 
 
-def _move(source: Machine, there: Machine, model: str, draw: int) -> dict[Level, float]:
-    training = [row for row in source.rows if row.model_name != model]
-    drawn = _drawn([row for row in there.rows if row.model_name != model], draw)
-    predictor = moved(
-        fit_predictor(training, source.n_multiprocessors), drawn, there.n_multiprocessors
+def _fitted_to(source: Machine) -> Origin:
+    def fitted(left_out: str, n_multiprocessors: int) -> Predictor:
+        del n_multiprocessors  # its own
+        training = [row for row in source.rows if row.model_name != left_out]
+        return fit_predictor(training, source.n_multiprocessors)
+
+    return fitted
+
+
+def _data_sheet(card: str) -> Origin:
+    return lambda _, n_multiprocessors: prior(find(card), n_multiprocessors)
+
+
+def _move(origin: Origin, there: Machine) -> Move:
+    found = []
+    for model in PAPER_MODELS:
+        start = origin(model, there.n_multiprocessors)
+        others = [row for row in there.rows if row.model_name != model]
+        tested = [row for row in there.rows if row.model_name == model]
+        for draw in DRAWS:
+            there_now = moved(start, _drawn(others, draw), there.n_multiprocessors)
+            found.append(_tested(there_now, tested))
+    return Move(
+        *(
+            {level: float(np.mean([it[place][level] for it in found])) for level in LEVELS}
+            for place in (0, 1)
+        )
     )
-    tested = [row for row in there.rows if row.model_name == model]
-    logs = predict_rows(predictor, tested).mean - np.log([row.energy_j for row in tested])
-    errors = 100.0 * np.abs(np.expm1(logs))
-    levels = np.array([row.level for row in tested])
-    return {level: float(errors[levels == level].mean()) for level in LEVELS}
+
+
+def _tested(
+    predictor: Predictor, rows: Sequence[Observation]
+) -> tuple[dict[Level, float], dict[Level, float]]:
+    prices = predict_rows(predictor, rows)
+    logs = prices.mean - np.log([row.energy_j for row in rows])
+    levels = np.array([row.level for row in rows])
+    errors, coverage = {}, {}
+    for level in LEVELS:
+        own = levels == level
+        width = predictor.intervals[level].half_width(prices.deviation[own])
+        errors[level] = float(np.mean(100.0 * np.abs(np.expm1(logs[own]))))
+        coverage[level] = float(np.mean(np.abs(logs[own]) <= width))
+    return errors, coverage
 
 
 def _drawn(rows: Sequence[Observation], draw: int) -> list[Observation]:
-    """As many rows of each level as `MOVED_ROWS` says, of distinct signatures."""
-    random = np.random.RandomState(draw)
+    """As many signatures of each level as `MOVED_ROWS` says, evenly over kinds and sizes."""
+    offset = np.random.RandomState(draw).uniform()
     found = []
     for level, count in MOVED_ROWS.items():
         own = list({row.signature: row for row in rows if row.level == level}.values())
-        found += [own[place] for place in random.permutation(len(own))[:count]]
+        own.sort(key=_kind_and_size)
+        found += [own[int((offset + i) * len(own) / count)] for i in range(count)]
     return found
+
+
+def _kind_and_size(row: Observation) -> tuple[str, int]:
+    if row.unit is not None:
+        return (row.unit.kind, row.unit.n_batch * row.unit.m * row.unit.k * row.unit.n)
+    return ("", row.cell[1] * row.cell[2])
 
 
 def with_errors(stored: StoredPredictor, figures: Figures) -> StoredPredictor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from irene.energy.coefficients import Z_90
 from irene.energy.predicted.correction import Correction
 from irene.energy.predicted.formula import (
     MODULE_FEATURE_GROUPS,
@@ -44,7 +45,6 @@ CorrectionFitter = Callable[
 
 TIME_SCALE = 1 / 300.0
 """Seconds per joule of a desktop machine under load: where the search for times starts."""
-Z_90 = 1.6449
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,10 @@ import numpy as np
 from irene.energy.predicted.boosted import BoostedTrees
 from irene.energy.predicted.correction import Blend, Correction
 from irene.energy.predicted.formula import Floats, UnitLaw
-from irene.energy.predicted.predictor import Interval, ModuleModel, Predictor, UnitModel
+from irene.energy.predicted.predictor import Interval, Level, ModuleModel, Predictor, UnitModel
 from irene.energy.predicted.process import GaussianProcess
 from irene.errors import DatasetError
+from irene.training.measurements import LEVELS
 from irene.training.ours.least_squares import fit
 from irene.training.ours.observations import Observation
 from irene.training.ours.rows import predict_rows
@@ -31,6 +32,7 @@ _SHARED_STIFFNESS, _OWN_STIFFNESS = 1e-3, 0.2
 _LEAST_DEVIATION = 0.03
 """Of a moved predictor, beside that of where it comes from."""
 _BELIEVED = 0.5
+_N_FOLDS = 5
 MIN_ROWS = 5
 
 
@@ -48,16 +50,33 @@ def moved(source: Predictor, rows: Sequence[Observation], n_multiprocessors: int
     start = _half_believed(replace(source, n_multiprocessors=n_multiprocessors))
     logs = np.log([row.energy_j for row in rows])
     there = _nearest(start, rows, logs)
-    left = predict_rows(there, rows).mean - logs
-    spread = max(_LEAST_DEVIATION, float(np.sqrt(np.mean(left**2))))
+    spreads = _spreads(start, rows, logs)
     intervals = {
-        level: Interval(it.factor, max(it.floor, spread)) for level, it in source.intervals.items()
+        level: Interval(it.factor, spreads[level]) for level, it in source.intervals.items()
     }
     timed = [row for row in rows if row.time_s > 0.0]
     if len(timed) >= MIN_ROWS and start.modules.time_law is not None:
         seconds = _nearest(_of_times(start), timed, np.log([row.time_s for row in timed]))
         there = _with_times(there, seconds)
     return replace(there, intervals=intervals)
+
+
+def _spreads(start: Predictor, rows: Sequence[Observation], logs: Floats) -> dict[Level, float]:
+    """By level, how far off rows are that were left out; where a level has none, the widest."""
+    number = np.arange(len(rows)) % _N_FOLDS
+    errors = np.empty(len(rows))
+    for k in range(_N_FOLDS):
+        kept = [row for row, fold in zip(rows, number, strict=True) if fold != k]
+        left_out = [row for row, fold in zip(rows, number, strict=True) if fold == k]
+        near = _nearest(start, kept, logs[number != k])
+        errors[number == k] = predict_rows(near, left_out).mean - logs[number == k]
+    levels = np.array([row.level for row in rows])
+    known = {
+        level: max(_LEAST_DEVIATION, float(np.sqrt(np.mean(errors[levels == level] ** 2))))
+        for level in LEVELS
+        if (levels == level).any()
+    }
+    return {level: known.get(level, max(known.values())) for level in LEVELS}
 
 
 def _nearest(start: Predictor, rows: Sequence[Observation], logs: Floats) -> Predictor:

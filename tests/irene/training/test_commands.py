@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from irene.cli import main
+from irene.energy.catalogue import find
 from irene.energy.predicted.storing import load
 from irene.training.bottlenecks import REST, shares
 from irene.training.forms import read_dataset, write_csv_folder, write_jsonl
@@ -146,6 +147,26 @@ def test_a_few_rows_calibrate_a_shipped_predictor(
     assert means["model"] < 15.0
     assert main(["train", str(tmp_path / "data"), str(tmp_path / "no"), "--from", other]) == 1
     assert "--method ours alone" in capsys.readouterr().err
+
+
+def test_a_few_rows_calibrate_a_data_sheet(
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Any device of the catalogue can be the start; one that does not exist is named."""
+    write_csv_folder(
+        Dataset(tuple(it for it in some_cells(dataset, 1).cells if it.model_name == "gpt2"), ()),
+        tmp_path / "data",
+    )
+    arguments = ("--method", "ours", "--from", "T4")
+    run(capsys, "train", tmp_path / "data", tmp_path / "mine", *arguments)
+    stored = load(tmp_path / "mine" / "predictor.json")
+    assert stored.provenance["calibrated_from"] == find("T4").name
+    run(capsys, "predict", tmp_path / "data", tmp_path / "out.jsonl", tmp_path / "mine")
+    means = json.loads(run(capsys, "evaluate", tmp_path / "data", tmp_path / "out.jsonl"))
+    assert means["model"] < 15.0
+    unknown = ["train", str(tmp_path / "data"), str(tmp_path / "no"), *arguments[:-1], "T44"]
+    assert main(unknown) == 1
+    assert "unknown device 'T44': nearest are T4" in capsys.readouterr().err
 
 
 def test_bottlenecks_divide_the_whole(
