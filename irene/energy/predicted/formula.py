@@ -30,7 +30,7 @@ UNIT_KINDS: tuple[UnitKind, ...] = (
     "embedding",
     "tanh",
 )
-MATRIX_UNITS = frozenset({"linear", "matmul", "unfamiliar"})
+MATRIX_UNITS = frozenset({"linear", "matmul", "attention", "unfamiliar"})
 GROUPS = ("batched", "flat", "matmul", "softmax", "layer_norm", "embedding", "tanh")
 """Units as a module counts them: linear layers by layout."""
 
@@ -112,7 +112,9 @@ def unit_log(law: UnitLaw, work: Floats) -> Floats:
 
 def group_of(unit: Unit) -> int:
     """The place of a unit in `GROUPS`."""
-    return GROUPS.index("matmul" if unit.kind == "unfamiliar" else unit.layout or unit.kind)
+    if unit.kind in ("attention", "unfamiliar"):
+        return GROUPS.index("matmul")
+    return GROUPS.index(unit.layout or unit.kind)
 
 
 def module_rows(descriptions: Sequence[Description], unit_prices: Mapping[Unit, float]) -> Floats:

@@ -155,7 +155,15 @@ def unit_feature_rows(units: Sequence[Unit], n_multiprocessors: int) -> Floats:
 
 def unseen_kinds(predictor: Predictor, units: Sequence[Unit]) -> tuple[str, ...]:
     """Kinds of units that the training data did not have, in words."""
-    return tuple(sorted({unit.kind for unit in units if unit.kind not in predictor.units}))
+    unseen = {unit.kind for unit in units if unit.kind not in predictor.units}
+    return tuple(sorted(_IN_WORDS.get(kind, kind) for kind in unseen))
+
+
+_IN_WORDS: dict[UnitKind, str] = {
+    "layer_norm": "layer normalisation",
+    "attention": "fused attention",
+    "unfamiliar": "convolutions and other products",
+}
 
 
 def _unseen_share(
@@ -184,6 +192,7 @@ def _stand_in(predictor: Predictor, kind: UnitKind) -> UnitLaw:
 
 def _next_of_kin(kind: UnitKind) -> UnitKind:
     kin: dict[UnitKind, UnitKind] = {
+        "attention": "matmul",
         "unfamiliar": "linear",
         "linear": "matmul",
         "matmul": "linear",

@@ -15,7 +15,9 @@ from typing import Literal, NamedTuple
 
 from irene.tree import MATRIX_PRIMITIVES, Node
 
-UnitKind = Literal["linear", "matmul", "softmax", "layer_norm", "embedding", "tanh", "unfamiliar"]
+UnitKind = Literal[
+    "linear", "matmul", "softmax", "layer_norm", "embedding", "tanh", "attention", "unfamiliar"
+]
 Layout = Literal["", "batched", "flat"]
 
 COPIES = frozenset({"clone", "cat", "stack", "copy_", "contiguous", "repeat"})
@@ -136,9 +138,18 @@ _SIZED: dict[str, Callable[[Sequence[_Shape], _Shape], Unit]] = {
 
 
 def _unfamiliar(primitive: Node) -> Unit:
-    """A matrix operation that no predictor was fitted to, as one product of the same FLOPs."""
+    """A matrix operation that no predictor was fitted to, as products of the same FLOPs."""
     assert primitive.operation is not None
     output = primitive.operation.output_shapes[0]
-    n = max(1, output[1] if len(output) > 2 else output[-1])
+    if primitive.primitive == "attention" and len(output) > 2:
+        n_batch, m, n = math.prod(output[:-2]), output[-2], output[-1]
+        return Unit("attention", "", n_batch, m, _depth(primitive, n_batch * m * n), n)
+    has_channels = (primitive.primitive or "").startswith("conv") and len(output) > 2
+    n = max(1, output[1] if has_channels else output[-1])
     m = max(1, math.prod(output) // n)
-    return Unit("unfamiliar", "", 1, m, max(1, primitive.flops // (2 * m * n)), n)
+    return Unit("unfamiliar", "", 1, m, _depth(primitive, m * n), n)
+
+
+def _depth(primitive: Node, n_outputs: int) -> int:
+    """The inner length of a product with that many outputs."""
+    return max(1, primitive.flops // (2 * max(1, n_outputs)))

@@ -22,7 +22,7 @@ from irene.energy.predicted.units import Kernels, Unit, describe
 from irene.energy.prices import PricedNode
 from irene.energy.pricing import PHYSICS, price_on
 from irene.errors import PredictorError
-from irene.tree import Node
+from irene.tree import MATRIX_PRIMITIVES, Node
 from irene.worker.tracing import trace_module
 
 MACHINES = ("IrEne-device-1", "IrEne-device-2")
@@ -90,6 +90,48 @@ def test_a_description_counts_units_and_kernels() -> None:
     assert description.kernels == Kernels(3 * 4 * 1024 * 768, 0, 1)
 
 
+class Fused(nn.Module):
+    """Fused attention over heads, as Transformers calls it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        heads = x.view(8, 128, 12, 64).transpose(1, 2)
+        y = nn.functional.scaled_dot_product_attention(heads, heads, heads)
+        return y.transpose(1, 2).reshape(x.shape)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Fused(),
+        nn.Linear(768, 512),
+        nn.Conv1d(128, 64, 3),
+        nn.LSTM(768, 256),
+        nn.Bilinear(768, 768, 8),
+    ],
+    ids=lambda it: type(it).__name__,
+)
+def test_products_keep_their_flops(model: nn.Module) -> None:
+    """Whatever a matrix operation is, its unit's products have the FLOPs that were counted."""
+    inputs = (torch.zeros(8, 128, 768),) * (2 if isinstance(model, nn.Bilinear) else 1)
+    root = trace_module(model, inputs).root
+    found = {unit: calls for unit, calls in describe(root)[id(root)].units if unit.k > 1}
+    flops = sum(2 * calls * it.n_batch * it.m * it.k * it.n for it, calls in found.items())
+    pending, expected = [root], 0
+    while pending:
+        node = pending.pop()
+        pending.extend(node.children)
+        if node.primitive in MATRIX_PRIMITIVES:
+            expected += node.count * node.flops
+    assert flops == pytest.approx(expected, rel=1e-3)
+
+
+def test_fused_attention_costs_about_its_two_products() -> None:
+    """Heads of 64 are half a tile, with the scores inside as without."""
+    root = trace_module(Fused(), (torch.zeros(8, 128, 768),)).root
+    (unit,) = (unit for unit, _ in describe(root)[id(root)].units if unit.kind == "attention")
+    assert unit == Unit("attention", "", 96, 128, 256, 64)
+
+
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("convolution", [False, True])
 def test_children_times_counts_are_the_node(machine: str, convolution: bool) -> None:
@@ -109,7 +151,7 @@ def test_what_was_not_measured_is_said() -> None:
     """A convolution, or another dtype, is priced with a wide interval and a sentence."""
     plain = price_predicted(stack(), stored("IrEne-device-1")).energy
     for root, word in (
-        (stack(convolution=True), "unfamiliar"),
+        (stack(convolution=True), "convolutions"),
         (stack(torch.float16), "float16 was not measured"),
     ):
         wide = price_predicted(root, stored("IrEne-device-1")).energy
