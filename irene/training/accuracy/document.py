@@ -34,13 +34,17 @@ def plot(figures: Figures) -> str:
     return scatter(series, f"{figures.machine.name}: modules and models")
 
 
-_GOALS: dict[tuple[Features, Split], str] = {
-    ("static", "model"): "0.9 / 2.05, 0.7 / 1.1, 0.8 / 1.4",
-    ("static", "sizes"): "1.8 / 3.0, 1.3 / 2.0, 1.2 / 1.9",
-    ("static", "family"): "2.6 / 3.2, 2.4 / 3.3, 1.8 / 2.7",
-    ("static", "larger"): "3 / 6, 1.8 / 2.3, 1.2 / 2.0",
-    ("profiled", "model"): "0.55 / 0.4, 0.5 / 0.4, 0.45 / 0.35",
+_Goal = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
+_GOALS: dict[tuple[Features, Split], _Goal] = {
+    # ml, module, model; each for both machines
+    ("static", "model"): ((0.9, 2.05), (0.7, 1.1), (0.8, 1.4)),
+    ("static", "sizes"): ((1.8, 3.0), (1.3, 2.0), (1.2, 1.9)),
+    ("static", "family"): ((2.6, 3.2), (2.4, 3.3), (1.8, 2.7)),
+    ("static", "larger"): ((3.0, 6.0), (1.8, 2.3), (1.2, 2.0)),
+    ("profiled", "model"): ((0.55, 0.4), (0.5, 0.4), (0.45, 0.35)),
 }
+_REACHED = 1.05
+"""Of a goal: figures within 5 % of it count as reached."""
 _TITLES: dict[tuple[Features, Split], str] = {
     ("static", "model"): "nothing run",
     ("static", "sizes"): "nothing run, model and sizes unseen",
@@ -79,22 +83,35 @@ pass at the wall, in the order of the machines: """
 
 def _error_table(figures: Sequence[Figures]) -> str:
     lines = [
-        "| split | ml | module | model | goal (ml, module, model) |",
-        "| --- | --- | --- | --- | --- |",
+        "| split | ml | module | model | goal (ml, module, model) | reached |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     lines.append(
         _row(
             "measurements of one signature against their median",
             [it.repeatability for it in figures],
-            "",
+            " |",
         )
     )
     for key, title in _TITLES.items():
-        lines.append(_row(title, [mean_of(it.ours[key]) for it in figures], _GOALS[key]))
+        means = [mean_of(it.ours[key]) for it in figures]
+        lines.append(_row(title, means, _goal(_GOALS[key], means)))
     for (features, split), _ in figures[0].paper.items():
         name = f"paper's method, {features}, {split} (mean of {len(SEEDS)} starts)"
-        lines.append(_row(name, [_over_seeds(it.paper[features, split]) for it in figures], ""))
+        lines.append(_row(name, [_over_seeds(it.paper[features, split]) for it in figures], " |"))
     return "\n".join(lines)
+
+
+def _goal(goal: _Goal, means: Sequence[Means]) -> str:
+    """The goal, and where it is missed by more than 5 %."""
+    missed = [
+        f"{level} on machine {place + 1}"
+        for level, goals in zip(LEVELS, goal, strict=True)
+        for place, (mean, limit) in enumerate(zip(means, goals, strict=False))
+        if (mean[level] or 0.0) > _REACHED * limit
+    ]
+    values = ", ".join(" / ".join(f"{it:g}" for it in goals) for goals in goal)
+    return f"{values} | {'not ' + ', '.join(missed) if missed else 'yes'}"
 
 
 def _over_seeds(means: Sequence[Means]) -> Means:
