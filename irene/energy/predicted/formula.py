@@ -40,13 +40,21 @@ FLOP_SCALE, BYTE_SCALE, KERNEL_SCALE = 1e-10, 3e-10, 1e-3
 """So that coefficients are near 1: J per FLOP, J per byte and J per kernel of a desktop card."""
 
 
+ABSENT = math.log(1e-9)
+"""A coefficient, as a logarithm, of work that does not count."""
+
+
 @dataclass(frozen=True, slots=True)
 class UnitLaw:
-    """Coefficients of one kind of unit, as logarithms."""
+    """Coefficients of one kind of unit, as logarithms.
+
+    `work`, of products: waves, tiles, bytes, bytes of the bias; of units that move bytes alone:
+    bytes, rows (of softmax), and nothing.
+    """
 
     launch: float
     sharpness: float
-    work: tuple[float, ...]  # waves, tiles, bytes, bytes of the bias
+    work: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ import numpy as np
 
 from irene.energy.predicted.correction import Correction
 from irene.energy.predicted.formula import (
+    ABSENT,
+    MATRIX_UNITS,
     UNIT_FEATURE_GROUPS,
     Floats,
     ModuleLaw,
@@ -26,6 +28,7 @@ from irene.energy.predicted.formula import (
     unit_work,
 )
 from irene.energy.predicted.units import Description, Unit, UnitKind
+from irene.errors import PredictorError
 
 Level = Literal["ml", "module", "model"]
 UNSEEN_DEVIATION = 0.4
@@ -82,13 +85,18 @@ class LogPrices:
 
 
 def unit_log_prices(predictor: Predictor, units: Sequence[Unit]) -> LogPrices:
-    """Joules of units that run alone."""
+    """Joules of units that run alone.
+
+    Raises:
+        PredictorError: a product, where none was measured.
+    """
     mean, deviation = np.zeros(len(units)), np.zeros(len(units))
+    laws = {kind: model.law for kind, model in predictor.units.items()}
     for kind in sorted({unit.kind for unit in units}):
         places = [place for place, unit in enumerate(units) if unit.kind == kind]
         own = [units[place] for place in places]
         model = predictor.units.get(kind)
-        law = _stand_in(predictor, kind) if model is None else model.law
+        law = _law_of(kind, laws)
         mean[places] = unit_log(law, unit_works(own, predictor.n_multiprocessors))
         if model is None:
             deviation[places] = UNSEEN_DEVIATION
@@ -112,14 +120,17 @@ def units_in(descriptions: Iterable[Description]) -> tuple[Unit, ...]:
 
 
 def unit_seconds(predictor: Predictor, units: Sequence[Unit]) -> Mapping[Unit, float]:
-    """Seconds of units that run alone; empty where times were not measured."""
+    """Seconds of units that run alone.
+
+    Raises:
+        PredictorError: no times were measured.
+    """
+    laws = {kind: it.time_law for kind, it in predictor.units.items() if it.time_law is not None}
     seconds = {}
     for unit in units:
-        model = predictor.units.get(unit.kind) or predictor.units.get(_next_of_kin(unit.kind))
-        if model is None or model.time_law is None:
-            return {}
+        law = _law_of(unit.kind, laws)
         work = unit_works([unit], predictor.n_multiprocessors)
-        seconds[unit] = float(np.exp(unit_log(model.time_law, work)[0]))
+        seconds[unit] = float(np.exp(unit_log(law, work)[0]))
     return seconds
 
 
@@ -179,26 +190,41 @@ def _unseen_share(
     return shares
 
 
-def _stand_in(predictor: Predictor, kind: UnitKind) -> UnitLaw:
-    """The law of the next of kin; a kind that moves bytes costs them as the others do."""
-    model = predictor.units.get(_next_of_kin(kind))
-    if model is None:
-        model = next(iter(predictor.units.values()))
-    if kind == "unfamiliar":
-        waves, tiles, n_bytes, _ = model.law.work
-        return replace(model.law, work=(waves, tiles, n_bytes, n_bytes))
-    return model.law
+def _law_of(kind: UnitKind, laws: Mapping[UnitKind, UnitLaw]) -> UnitLaw:
+    """Of `laws` that of a kind, else of its next of kin, else of another that does as it does.
+
+    Where no kind moves bytes alone, they cost what those of a product do.
+
+    Raises:
+        PredictorError: no kind has a law, or no product has and one is asked for.
+    """
+    is_product = kind in MATRIX_UNITS
+    alike = [it for it in laws if (it in MATRIX_UNITS) == is_product]
+    found = next((laws[it] for it in (kind, _KIN[kind], *alike) if it in laws), None)
+    if found is not None:
+        return _without_bias(found) if kind == "unfamiliar" else found
+    if is_product or not laws:
+        raise PredictorError(
+            f"the predictor was fitted to no {_IN_WORDS.get(kind, kind)} nor anything like it: "
+            "train it on data that have linear layers or matrix products"
+        )
+    product = next(iter(laws.values()))
+    return replace(product, work=(product.work[2], ABSENT, ABSENT, ABSENT))
 
 
-def _next_of_kin(kind: UnitKind) -> UnitKind:
-    kin: dict[UnitKind, UnitKind] = {
-        "attention": "matmul",
-        "unfamiliar": "linear",
-        "linear": "matmul",
-        "matmul": "linear",
-        "tanh": "softmax",
-        "softmax": "tanh",
-        "layer_norm": "embedding",
-        "embedding": "layer_norm",
-    }
-    return kin[kind]
+def _without_bias(law: UnitLaw) -> UnitLaw:
+    """Bytes of a bias cost what those of the operands do."""
+    waves, tiles, n_bytes, _ = law.work
+    return replace(law, work=(waves, tiles, n_bytes, n_bytes))
+
+
+_KIN: dict[UnitKind, UnitKind] = {
+    "attention": "matmul",
+    "unfamiliar": "linear",
+    "linear": "matmul",
+    "matmul": "linear",
+    "tanh": "softmax",
+    "softmax": "tanh",
+    "layer_norm": "embedding",
+    "embedding": "layer_norm",
+}

@@ -13,6 +13,7 @@ from irene.energy.coefficients import Z_90
 from irene.energy.device import Device, choose_rate
 from irene.energy.physics import capped_s
 from irene.energy.predicted.formula import (
+    ABSENT,
     BYTE_SCALE,
     FLOP_SCALE,
     KERNEL_SCALE,
@@ -35,7 +36,6 @@ _PRIMITIVES: dict[UnitKind, Primitive] = {
 }
 _SHARPNESS = math.log(2.0)
 """A soft maximum of the third power, as the machines of IrEne have it."""
-_NEVER = math.log(1e-9)
 _LEVELS: tuple[Level, ...] = ("ml", "module", "model")
 
 
@@ -58,7 +58,7 @@ def _unit_law(device: Device, kind: UnitKind) -> UnitLaw:
     launch_j = device.launch_s * _waiting_w(device)
     streamed = math.log(_byte_j(device, _PRIMITIVES[kind]) / BYTE_SCALE)
     if kind not in MATRIX_UNITS:
-        return UnitLaw(math.log(launch_j), _SHARPNESS, (streamed, _NEVER, _NEVER, _NEVER))
+        return UnitLaw(math.log(launch_j), _SHARPNESS, (streamed, ABSENT, ABSENT, ABSENT))
     rate = choose_rate(device, "float32", _PRIMITIVES[kind]).rate
     waves = math.log(device.busy_w * _flop_s(device, kind) / FLOP_SCALE)
     tiles = _log(rate.energy_j_flop / FLOP_SCALE)
@@ -71,22 +71,22 @@ def _unit_time_law(device: Device, kind: UnitKind) -> UnitLaw:
     launch = math.log(device.launch_s)
     streamed = math.log(_byte_s(device, _PRIMITIVES[kind]) / BYTE_SCALE)
     if kind not in MATRIX_UNITS:
-        return UnitLaw(launch, _SHARPNESS, (streamed, _NEVER, _NEVER, _NEVER))
+        return UnitLaw(launch, _SHARPNESS, (streamed, ABSENT, ABSENT, ABSENT))
     waves = math.log(_flop_s(device, kind) / FLOP_SCALE)
     bias = math.log(_byte_s(device, "elementwise") / BYTE_SCALE)
-    return UnitLaw(launch, _SHARPNESS, (waves, _NEVER, _NEVER, bias))
+    return UnitLaw(launch, _SHARPNESS, (waves, ABSENT, ABSENT, bias))
 
 
 def _module_law(device: Device) -> ModuleLaw:
     byte = math.log(_byte_j(device, "elementwise") / BYTE_SCALE)
     launch = math.log(device.launch_s * _waiting_w(device) / KERNEL_SCALE)
-    return ModuleLaw(byte, byte, _NEVER, launch, launch, _SHARPNESS, 0.0)
+    return ModuleLaw(byte, byte, ABSENT, launch, launch, _SHARPNESS, 0.0)
 
 
 def _module_time_law(device: Device) -> ModuleLaw:
     byte = math.log(_byte_s(device, "elementwise") / BYTE_SCALE)
     launch = math.log(device.launch_s / KERNEL_SCALE)
-    return ModuleLaw(byte, byte, _NEVER, launch, launch, _SHARPNESS, 0.0)
+    return ModuleLaw(byte, byte, ABSENT, launch, launch, _SHARPNESS, 0.0)
 
 
 def _flop_s(device: Device, kind: UnitKind) -> float:
@@ -111,4 +111,4 @@ def _waiting_w(device: Device) -> float:
 
 
 def _log(value: float) -> float:
-    return math.log(value) if value > 0.0 else _NEVER
+    return math.log(value) if value > 0.0 else ABSENT

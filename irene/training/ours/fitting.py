@@ -103,8 +103,11 @@ def _fit_units(
         work = unit_works(found.subjects, n_multiprocessors)
         laws[kind] = fit_unit_law(kind, work, found.logs, laws, 1.0)
         if recipe.with_times:
-            timed = medians(own, _unit_of, lambda row: row.time_s)
-            time_laws[kind] = fit_unit_law(kind, work, timed.logs, time_laws, TIME_SCALE)
+            timed = [row for row in own if row.time_s > 0.0]
+            if timed:
+                times = medians(timed, _unit_of, lambda row: row.time_s)
+                work_s = unit_works(times.subjects, n_multiprocessors)
+                time_laws[kind] = fit_unit_law(kind, work_s, times.logs, time_laws, TIME_SCALE)
         features = unit_feature_rows(found.subjects, n_multiprocessors)
         residuals = found.logs - unit_log(laws[kind], work)
         correction = _correct(recipe.units, features, residuals, UNIT_FEATURE_GROUPS, found)
@@ -122,17 +125,25 @@ def _fit_modules(
     prices = unit_prices(bare, units_in(descriptions))
     table = module_rows(descriptions, prices)
     law = fit_module_law(table, found.logs, laws, 1.0)
-    time_law = None
-    if recipe.with_times:
-        timed = medians(rows, _module_of, lambda row: row.time_s)
-        seconds = unit_seconds(bare, units_in(descriptions))
-        time_units = {kind: it.time_law for kind, it in bare.units.items() if it.time_law}
-        time_rows = module_rows(descriptions, seconds)
-        time_law = fit_module_law(time_rows, timed.logs, time_units, TIME_SCALE)
+    time_law = _fit_module_times(rows, bare) if recipe.with_times else None
     residuals = found.logs - module_log(law, table)
     features = module_features(law, table)
     correction = _correct(recipe.modules, features, residuals, MODULE_FEATURE_GROUPS, found)
     return ModuleModel(law, time_law, correction)
+
+
+def _fit_module_times(rows: Sequence[Observation], bare: Predictor) -> ModuleLaw:
+    timed = [row for row in rows if row.time_s > 0.0]
+    laws = {kind: it.time_law for kind, it in bare.units.items() if it.time_law}
+    if not timed or not laws:
+        raise DatasetError(
+            "no measured time (times_mean) of primitives and modules: an estimate says how long a "
+            "model runs; measure it with times"
+        )
+    times = medians(timed, _module_of, lambda row: row.time_s)
+    descriptions = [description for _, description in times.subjects]
+    table = module_rows(descriptions, unit_seconds(bare, units_in(descriptions)))
+    return fit_module_law(table, times.logs, laws, TIME_SCALE)
 
 
 def _correct(

@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from irene.energy.predicted.formula import Floats, ModuleLaw, UnitLaw, module_log, unit_log
+from irene.energy.predicted.formula import ABSENT, Floats, ModuleLaw, UnitLaw, module_log, unit_log
 from irene.energy.predicted.units import UnitKind
 from irene.training.ours.least_squares import fit
 
 _LAUNCH_J = 4e-3
 _FREE, _LOOSE, _FIXED = 1e-3, 1e-2, 1e6
 """Stiffness of a prior: hardly any, weak, and held."""
-_ABSENT = math.log(1e-9)
 
 STREAM_TO_SOFTMAX = 0.78
 """Price by the byte of a streaming kernel against softmax: the median efficiencies of the two
@@ -33,8 +32,8 @@ def fit_unit_law(
     used = work.max(axis=0) > 0.0
     is_matrix = kind in ("linear", "matmul")
     first = 0.3 if is_matrix else 0.5
-    coefficients = np.where(used, math.log(first * scale), _ABSENT)
-    coefficients[2:] = np.where(used[2:], math.log(0.5 * scale), _ABSENT)
+    coefficients = np.where(used, math.log(first * scale), ABSENT)
+    coefficients[2:] = np.where(used[2:], math.log(0.5 * scale), ABSENT)
     launch, launch_stiffness = math.log(_LAUNCH_J * scale), _FREE
     if kind == "linear" and {"embedding", "softmax"} <= known.keys():
         floors = (known["embedding"].launch, known["softmax"].launch)

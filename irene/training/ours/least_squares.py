@@ -30,6 +30,9 @@ def fit(
         target: what is to be met.
         stiffness: of the prior, against a squared error of 1 in one row.
         n_steps: at most.
+
+    Raises:
+        ValueError: the target or the first predictions are not finite.
     """
     damping, now = 1e-2, start.astype(float).copy()
 
@@ -38,6 +41,8 @@ def fit(
         return float(error @ error + stiffness @ (at - start) ** 2)
 
     best = cost(now)
+    if not np.isfinite(best):
+        raise ValueError("the first guess has no finite cost")
     for _ in range(n_steps):
         slope, curvature = _derivatives(model, now, target)
         slope = slope + stiffness * (now - start)

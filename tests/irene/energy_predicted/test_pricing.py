@@ -174,6 +174,31 @@ def test_an_unseen_kind_falls_back_to_physics(tmp_path: Path) -> None:
     assert any("softmax" in note for note in prediction_notes(root, less))
 
 
+@pytest.mark.parametrize(
+    "gone",
+    [("softmax", "tanh"), ("softmax", "tanh", "layer_norm", "embedding"), ("linear",)],
+    ids=", ".join,
+)
+def test_kinds_of_which_no_kin_was_measured_are_priced(gone: tuple[str, ...]) -> None:
+    """In joules and seconds, by what does as they do, else by the bytes of a product."""
+    whole = stored("IrEne-device-1")
+    units = {kind: it for kind, it in whole.predictor.units.items() if kind not in gone}
+    less = replace(whole, predictor=replace(whole.predictor, units=units))
+    expected, found = (price_predicted(stack(), it).energy for it in (whole, less))
+    assert found.joules == pytest.approx(expected.joules, rel=0.5)
+    assert found.seconds == pytest.approx(expected.seconds, rel=0.5)
+    assert found.high_j / found.joules > expected.high_j / expected.joules
+
+
+def test_without_a_product_nothing_is_priced() -> None:
+    """It says what to train on."""
+    whole = stored("IrEne-device-1")
+    units = {"softmax": whole.predictor.units["softmax"]}
+    less = replace(whole, predictor=replace(whole.predictor, units=units))
+    with pytest.raises(PredictorError, match="linear layers or matrix products"):
+        price_predicted(stack(), less)
+
+
 @pytest.mark.parametrize("machine", MACHINES)
 def test_predictors_load_as_they_were(machine: str, tmp_path: Path) -> None:
     """Saved and loaded, a predictor gives the same prices to the last bit."""

@@ -129,6 +129,22 @@ def test_ours_is_trained_and_predicts(
     assert max(means.values()) < 5.0
 
 
+def test_a_predictor_without_times_is_not_trained(
+    csv_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No seconds are invented: the error names the column, and nothing is written."""
+    for file in csv_folder.iterdir():
+        with file.open(encoding="utf-8", newline="") as text:
+            found = list(csv.DictReader(text))
+        with file.open("w", encoding="utf-8", newline="") as text:
+            writer = csv.DictWriter(text, list(found[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows({**row, "times_mean": ""} for row in found)
+    assert main(["train", str(csv_folder), str(tmp_path / "no"), "--method", "ours"]) == 1
+    assert "times_mean" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
+
+
 def test_a_few_rows_calibrate_a_shipped_predictor(
     dataset: Dataset, tmp_path: Path, machine: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
