@@ -19,6 +19,7 @@ from irene.energy.predicted.shipped import (
     trained_predictor,
 )
 from irene.errors import PredictorError
+from irene.writing import write_whole
 
 if TYPE_CHECKING:
     from irene.energy.predicted.storing import StoredPredictor
@@ -49,7 +50,7 @@ def remember(trained: Path, folder: Path) -> None:
     folders = list(dict.fromkeys([*_remembered(folder), str(trained.absolute())]))
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"schema": _SCHEMA, "folders": folders}, indent=1)
-    (folder / _FILE).write_text(text + "\n", encoding="utf-8")
+    write_whole(folder / _FILE, text + "\n")
 
 
 def _remembered(folder: Path) -> tuple[str, ...]:

@@ -64,6 +64,10 @@ def machine_of(predictor: str) -> Device:
     Raises:
         PredictorError: unknown, or the folder's predictor cannot be used.
     """
+    if not predictor.strip():
+        raise PredictorError(
+            "the name of the predictor is empty: give `auto`, or one of `irene predictors`"
+        )
     shipped = {key: device for device in machines(devices()) for key in _keys(device)}
     found = shipped.get("".join(_words(predictor)))
     if found is not None:

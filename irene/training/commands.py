@@ -64,11 +64,11 @@ def train(data: Path, model_dir: Path, asked: Training) -> str:
     Raises:
         DeviceError, PredictorError: one to calibrate that is unknown, or of the paper's method.
     """
+    _check_options(asked)
+    _check_folder(model_dir, asked.method)
     dataset = read_dataset(data)
     name = asked.name or model_dir.name
     if asked.method == "paper":
-        if asked.source is not None:
-            raise PredictorError("--from calibrates predictors of --method ours alone")
         config = read_config(asked.config_path)
         predictor = fit_paper(dataset.cells, config)
         save_paper(predictor, model_dir, _provenance(dataset, config.device_name))
@@ -80,8 +80,48 @@ def train(data: Path, model_dir: Path, asked: Training) -> str:
         save(
             calibrate(dataset, name, asked.source, asked.multiprocessors), model_dir / TRAINED_FILE
         )
-    remember(model_dir, default_folder())
-    return "\n".join([*dataset.left_out, f"written to {model_dir}"])
+    lines = [*dataset.left_out, f"written to {model_dir}"]
+    try:
+        remember(model_dir, default_folder())
+    except OSError as err:
+        lines.append(f"not listed among the predictors ({err}): choose it by its folder")
+    return "\n".join(lines)
+
+
+def _check_options(asked: Training | CrossValidation) -> None:
+    """Options that the method does not have are refused, not ignored."""
+    own_name = asked.name if isinstance(asked, Training) else None
+    source = asked.source if isinstance(asked, Training) else None
+    only_ours = {"--multiprocessors": asked.multiprocessors, "--name": own_name, "--from": source}
+    others = only_ours if asked.method == "paper" else {"--config_filepath": asked.config_path}
+    given = [option for option, value in others.items() if value is not None]
+    if given:
+        other = "ours" if asked.method == "paper" else "paper"
+        raise PredictorError(
+            f"{', '.join(given)}: --method {asked.method} has no such option; leave it out, or "
+            f"give --method {other}"
+        )
+    if asked.multiprocessors is not None and asked.multiprocessors < 1:
+        raise PredictorError(f"--multiprocessors is {asked.multiprocessors}; a card has some")
+
+
+def _check_folder(model_dir: Path, method: str) -> None:
+    """Where a predictor is written there is nothing, or one of the same method."""
+    if model_dir.is_file():
+        raise PredictorError(f"{model_dir} is a file; name a folder for the predictor")
+    other_file = TRAINED_FILE if method == "paper" else "config.json"
+    if (model_dir / other_file).is_file():
+        raise PredictorError(
+            f"{model_dir} holds a predictor of the other method ({other_file}): name another "
+            "folder, or remove that one"
+        )
+
+
+def _check_output(path: Path) -> None:
+    """A file can be written there; found out before the work."""
+    if path.is_dir() or not path.parent.is_dir():
+        what = "is a folder; name a file" if path.is_dir() else f"no folder {path.parent}; make it"
+        raise PredictorError(f"{path}: {what}")
 
 
 def train_ours(dataset: Dataset, name: str, multiprocessors: int | None = None) -> StoredPredictor:
@@ -125,6 +165,7 @@ def _start_of(source: str, n_multiprocessors: int) -> tuple[str, Predictor]:
 
 def predict(data: Path, output: Path, model_dir: Path) -> str:
     """Write the trees of `data` with `predicted_energy` at every node."""
+    _check_output(output)
     dataset = read_dataset(data, with_energies=False)
     whole = Dataset(tuple(cell for cell in dataset.cells if cell.is_whole), ())
     if (model_dir / TRAINED_FILE).is_file():
@@ -181,6 +222,11 @@ def crossvalidate(
     as_json: bool = False,
 ) -> str:
     """Errors on rows that were left out: a table, or JSON."""
+    _check_options(asked)
+    if predictions is not None:
+        _check_output(predictions)
+    if model_dir is not None and model_dir.is_file():
+        raise PredictorError(f"{model_dir} is a file; name a folder for the folds")
     dataset = read_dataset(data)
     predictors: dict[str, PaperPredictor] = {}
     if asked.method == "paper":
@@ -188,9 +234,12 @@ def crossvalidate(
         chosen = asked.features or _features_of(config)
         result, predictors = crossvalidate_paper(dataset, asked.split, chosen, config)
     else:
-        rows, _ = observations(dataset)
+        rows, left_out = observations(dataset)
         count = asked.multiprocessors or n_multiprocessors_of(dataset.cells, rows)
         result = crossvalidate_ours(rows, asked.split, asked.features or "static", count)
+        if left_out:
+            protocol = f"{result.protocol}; rows left out: {'; '.join(left_out)}"
+            result = replace(result, protocol=protocol)
     if predictions is not None:
         write_predictions(result.rows, predictions)
     if model_dir is not None:
@@ -231,7 +280,8 @@ def _keep_folds(
         (folder / "percentage_errors.json").write_text(errors + "\n", encoding="utf-8")
         if name not in predictors:
             continue
-        save_paper(predictors[name], folder, _provenance(dataset, ""))
+        predictor = predictors[name]
+        save_paper(predictor, folder, _provenance(dataset, predictor.config.device_name))
         tested = {row.cell for row in rows}
         cells = [
             cell

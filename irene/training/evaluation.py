@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from irene.energy.predicted.predictor import Level
 from irene.errors import DatasetError
 from irene.training.measurements import LEVELS
 from irene.training.splits import AVERAGE
+from irene.writing import write_whole
 
 CellKey = tuple[str, int, int]
 
@@ -121,9 +123,10 @@ COLUMNS = (
 
 def write_predictions(rows: Iterable[Tested], path: Path) -> None:
     """A CSV row per tested node, in joules; low and high are empty without an interval."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for row in rows:
-            ends = ("" if it is None else repr(it) for it in (row.low_j, row.high_j))
-            writer.writerow([*row.cell, row.level_name, row.level, repr(row.predicted_j), *ends])
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        ends = ("" if it is None else repr(it) for it in (row.low_j, row.high_j))
+        writer.writerow([*row.cell, row.level_name, row.level, repr(row.predicted_j), *ends])
+    write_whole(path, text.getvalue())

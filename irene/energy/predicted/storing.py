@@ -22,6 +22,7 @@ from irene.energy.predicted.predictor import (
 from irene.energy.predicted.process import Floats, GaussianProcess, Scales
 from irene.energy.predicted.units import Description, Kernels, Unit
 from irene.errors import PredictorError
+from irene.writing import write_whole
 
 SCHEMA = 2
 
@@ -38,7 +39,7 @@ class StoredPredictor:
 def save(stored: StoredPredictor, path: Path) -> None:
     """Write a predictor; the file is replaced."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(to_json(stored)) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(to_json(stored), allow_nan=False) + "\n")
 
 
 def load(path: Path) -> StoredPredictor:

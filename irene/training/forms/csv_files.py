@@ -18,6 +18,7 @@ from irene.training.forms.parameter_counts import knows, leaf_parameters
 from irene.training.forms.rebuilding import rebuild
 from irene.training.forms.sanity import check_units, energy_from
 from irene.training.measurements import RESOURCES, ROOT_SCOPE, Cell, Dataset, MeasuredNode, NodeType
+from irene.writing import write_whole
 
 FILES: dict[NodeType, str] = {
     "ml": "ml1_level_features.csv",
@@ -61,7 +62,10 @@ def read_csv_folder(folder: Path, *, with_energies: bool) -> Dataset:
         found = list(_rows(path, node_type, with_energies=with_energies))
         check_units([row.node for row in found], str(path))
         rows.extend(found)
-    cells = tuple(_cells(rows))
+    try:
+        cells = tuple(_cells(rows))
+    except DatasetError as err:
+        raise DatasetError(f"{folder}: {err}") from err
     return Dataset(cells, _fragments(cells))
 
 
@@ -75,7 +79,7 @@ def write_csv_folder(dataset: Dataset, folder: Path) -> None:
         for cell, node in dataset.nodes():
             if node.node_type == node_type:
                 writer.writerow(_cells_of(cell, node))
-        (folder / name).write_text(text.getvalue(), encoding="utf-8")
+        write_whole(folder / name, text.getvalue())
 
 
 def _cells_of(cell: Cell, node: MeasuredNode) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias, get_args
 from irene.errors import DatasetError
 from irene.training.forms.sanity import check_units, energy_from
 from irene.training.measurements import RESOURCES, Cell, Dataset, MeasuredNode, NodeType
+from irene.writing import write_whole
 
 _Json: TypeAlias = Any
 """Parsed JSON: what it is is found out here."""
@@ -51,9 +52,9 @@ def write_jsonl(
                 f"{cell.model_name} at {cell.batch_size} x {cell.seq_len} has no row of the whole "
                 "model: a tree needs a root; measure it, or remove the cell"
             )
-        lines.append(json.dumps(_line(cell, first_id, predicted_j or {})) + "\n")
+        lines.append(json.dumps(_line(cell, first_id, predicted_j or {}), allow_nan=False) + "\n")
         first_id += len(cell.nodes)
-    path.write_text("".join(lines), encoding="utf-8")
+    write_whole(path, "".join(lines))
 
 
 NodeKey = tuple[str, int, int, str, str]

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from irene.errors import DatasetError
 from irene.training.measurements import Cell, MeasuredNode
 
+ACTIVATIONS = frozenset(
+    {"ReLU", "GELU", "NewGELUActivation", "SiLU", "Sigmoid", "LogSigmoid", "LeakyReLU", "Tanh"}
+)
+"""Modules that are one operation, so that nothing is below them."""
 _ORDER = {"model": 0, "module": 1, "ml": 2, "ml-np": 3}
 
 
@@ -14,6 +19,9 @@ def rebuild(model_name: str, batch_size: int, seq_len: int, rows: Sequence[Measu
 
     The parent of a node is the longest module scope that is a proper prefix of its scope;
     an operation without a module of its own carries the scope of the module that calls it.
+
+    Raises:
+        DatasetError: a module has nothing below it, so that rows are missing.
     """
     ordered = sorted(rows, key=_by_depth)
     modules = {
@@ -21,6 +29,15 @@ def rebuild(model_name: str, batch_size: int, seq_len: int, rows: Sequence[Measu
     }
     root = 0 if ordered[0].node_type == "model" else -1
     parents = [_parent(node, modules, root) for node in ordered]
+    has_children = set(parents)
+    for place, node in enumerate(ordered):
+        is_alone = node.level == "ml" or node.class_name in ACTIVATIONS
+        if not is_alone and place not in has_children:
+            raise DatasetError(
+                f"{model_name} at {batch_size} x {seq_len}: no row below {node.scope}:"
+                f"{node.class_name}; a file was cut short, or its primitives were not measured: "
+                "copy it again, or remove the module's row"
+            )
     places = _level_order(parents)
     new_place = {place: new for new, place in enumerate(places)} | {-1: -1}
     return Cell(

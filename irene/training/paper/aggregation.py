@@ -103,6 +103,8 @@ def fit_weights(table: NodeTable, leaf_j: Floats, config: PaperConfig, seed: int
             losses.append(loss)
         if config.log_train_diff:
             _log.info("epoch %d: mean loss of a tree %.6g", epoch + 1, float(np.mean(losses)))
+    if not np.isfinite(theta).all():
+        raise DatasetError("the weights do not settle: a feature or energy is far out of range")
     return Weights(scaler, theta[:-1], float(theta[-1]))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -123,8 +124,30 @@ def _default_weighting(values: Mapping[str, Any]) -> Weighting:
 
 def _combination_problems(values: Mapping[str, Any]) -> list[str]:
     strategy, weighting = values.get("training_strategy", "end2end"), values["weighting_setting"]
+    problems = _name_problems(values)
     if strategy == "unstructured" and weighting != "free":
-        return ["training_strategy unstructured predicts energies themselves: weighting free only"]
+        problems.append(
+            "training_strategy unstructured predicts energies themselves: weighting free only"
+        )
     if strategy == "none" and weighting != "exact_one":
-        return ["training_strategy none trains nothing: weighting exact_one only"]
-    return []
+        problems.append("training_strategy none trains nothing: weighting exact_one only")
+    return problems
+
+
+_OTHER_FILES = ("config", "predictions", "predictor")
+
+
+def _name_problems(values: Mapping[str, Any]) -> list[str]:
+    """The experiments' names are those of files in the model's folder."""
+    defaults = PaperConfig()
+    keys = ("ml_experiment_name", "non_ml_experiment_name")
+    names = {key: str(values.get(key, getattr(defaults, key))) for key in keys}
+    problems = [
+        f"{key} is {name!r}; it names a file, so give letters, digits, dots and hyphens, and "
+        f"none of {', '.join(_OTHER_FILES)}"
+        for key, name in names.items()
+        if not re.fullmatch(r"\w[\w.-]*", name) or name in _OTHER_FILES
+    ]
+    if len(set(names.values())) == 1:
+        problems.append(f"{' and '.join(names)} are the same: each names a file of its own")
+    return problems

@@ -54,7 +54,7 @@ def _fit(columns: Floats, energy_j: Floats, config: PaperConfig) -> LeafRegresso
 
 
 def predict_leaves(table: NodeTable, leaves: Leaves, sets: Sequence[FeatureSet]) -> Floats:
-    """Joules of every leaf, NaN at inner nodes.
+    """Joules of every leaf; 0 at inner nodes, which are the sum of their children.
 
     Raises:
         PredictorError: a primitive type that the training data did not have.
@@ -67,7 +67,7 @@ def predict_leaves(table: NodeTable, leaves: Leaves, sets: Sequence[FeatureSet])
             f"no regressor for {', '.join(unseen)}: the training data had only "
             f"{', '.join(sorted(leaves))}; train on data with it, or use --method ours"
         )
-    predicted = np.full(len(kinds), np.nan)
+    predicted = np.zeros(len(kinds))
     for kind, regressor in leaves.items():
         rows = table.is_leaf & (kinds == kind)
         scaled = regressor.scaler.apply(columns[rows])

@@ -17,6 +17,7 @@ from irene.training.paper.config import PaperConfig, config_from_json, config_to
 from irene.training.paper.leaves import LeafRegressor, Leaves, fit_leaves, predict_leaves
 from irene.training.paper.scaling import Scaler
 from irene.training.paper.table import Floats, tabulate
+from irene.writing import write_whole
 
 SCHEMA = 1
 
@@ -47,7 +48,6 @@ def predict_paper(cells: Sequence[Cell], predictor: PaperPredictor) -> Floats:
 
 def save_paper(predictor: PaperPredictor, folder: Path, provenance: dict[str, Any]) -> None:
     """`config.json`, and one file each for leaves and weights, under their experiments' names."""
-    folder.mkdir(parents=True, exist_ok=True)
     config, weights = predictor.config, predictor.weights
     leaves = {kind: _leaf_to_json(leaf) for kind, leaf in predictor.leaves.items()}
     parts: dict[str, Any] = {
@@ -57,9 +57,13 @@ def save_paper(predictor: PaperPredictor, folder: Path, provenance: dict[str, An
             "weights": None if weights is None else _weights_to_json(weights)
         },
     }
-    for name, content in parts.items():
-        text = json.dumps({"schema": SCHEMA, **content}, indent=1)
-        (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    texts = {
+        name: json.dumps({"schema": SCHEMA, **content}, indent=1, allow_nan=False) + "\n"
+        for name, content in parts.items()
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        write_whole(folder / f"{name}.json", text)
 
 
 def load_paper(folder: Path) -> PaperPredictor:

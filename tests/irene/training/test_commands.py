@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from irene.cache import FOLDER_VARIABLE
 from irene.cli import main
 from irene.energy.catalogue import find
 from irene.energy.predicted.storing import load
@@ -162,7 +163,7 @@ def test_a_few_rows_calibrate_a_shipped_predictor(
     means = json.loads(run(capsys, "evaluate", tmp_path / "data", tmp_path / "out.jsonl"))
     assert means["model"] < 15.0
     assert main(["train", str(tmp_path / "data"), str(tmp_path / "no"), "--from", other]) == 1
-    assert "--method ours alone" in capsys.readouterr().err
+    assert "--from: --method paper" in capsys.readouterr().err
 
 
 def test_a_few_rows_calibrate_a_data_sheet(
@@ -205,6 +206,99 @@ def test_a_plot_is_a_picture() -> None:
     root = ElementTree.fromstring(text)
     circles = root.findall(".//{http://www.w3.org/2000/svg}circle")
     assert len(circles) == 3 + 2  # dots and legend
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    assert main([str(it) for it in arguments]) == 1
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--method", "ours", "--config_filepath", "c.json"), "--config_filepath: --method ours"),
+        (("--multiprocessors", "15", "--name", "x"), "--multiprocessors, --name: --method paper"),
+        (("--method", "ours", "--multiprocessors", "0"), "a card has some"),
+        (("--from", "T4"), "--from: --method paper"),
+    ],
+)
+def test_options_of_the_other_method_are_refused(
+    arguments: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is read or written."""
+    assert message in refused(capsys, "train", "no data", tmp_path / "no", *arguments)
+    assert not (tmp_path / "no").exists()
+
+
+def test_places_that_cannot_be_written_are_found_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No dataset is read for them."""
+    nowhere, file = tmp_path / "nowhere" / "out", tmp_path / "file"
+    file.touch()
+    assert "make it" in refused(capsys, "predict", "no data", nowhere, tmp_path)
+    assert "make it" in refused(capsys, "crossvalidate", "no data", "--predictions", nowhere)
+    assert "is a file" in refused(capsys, "train", "no data", file)
+    assert "is a file" in refused(capsys, "crossvalidate", "no data", file)
+
+
+def test_a_folder_holds_one_method(
+    csv_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So that no older predictor answers; the name may have spaces."""
+    folder = tmp_path / "my predictor"
+    run(capsys, "train", csv_folder, folder)
+    run(capsys, "train", csv_folder, folder)  # again
+    message = refused(capsys, "train", csv_folder, folder, "--method", "ours")
+    assert "other method (config.json)" in message
+
+
+def test_training_tells_its_losses_where_it_is_asked_to(
+    csv_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`log_train_diff`, on standard error; `device_name` is in what each fold keeps."""
+    config = tmp_path / "config.json"
+    config.write_text('{"log_train_diff": true, "device_name": "mine", "num_epochs": 2}')
+    arguments = [str(csv_folder), str(tmp_path / "kept"), "--config_filepath", str(config)]
+    assert main(["crossvalidate", *arguments]) == 0
+    assert "epoch 2: mean loss of a tree" in capsys.readouterr().err
+    kept = tmp_path / "kept" / "crossvalidation" / "leave_gpt2" / "config.json"
+    assert json.loads(kept.read_text())["provenance"]["device"] == "mine"
+
+
+def test_a_cache_folder_that_cannot_be_used_is_said(
+    csv_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The predictor is written all the same."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "file"))
+    out = run(capsys, "train", csv_folder, tmp_path / "mine")
+    assert "choose it by its folder" in out.replace("\n", " ")
+    assert (tmp_path / "mine" / "config.json").is_file()
+
+
+def test_rows_that_are_left_out_are_named(
+    csv_folder: Path, dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A model whose architecture is not known is in the protocol of its figures."""
+    ctrl = [it for it in dataset.cells if it.model_name == "sshleifer/tiny-ctrl"][:1]
+    folder = tmp_path / "more"
+    write_csv_folder(Dataset((*read_dataset(csv_folder).cells, *ctrl), ()), folder)
+    arguments = ("--method", "ours", "--split", "family", "--features", "profiled", "--json")
+    found = json.loads(run(capsys, "crossvalidate", folder, *arguments))
+    assert "rows left out: sshleifer/tiny-ctrl" in found["protocol"]
+
+
+def test_an_empty_split_reaches_the_person(
+    csv_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One model alone leaves nothing to train on."""
+    cells = [it for it in read_dataset(csv_folder).cells if it.model_name == "gpt2"]
+    write_csv_folder(Dataset(tuple(cells), ()), tmp_path / "one")
+    assert "no cell to train on" in refused(capsys, "crossvalidate", tmp_path / "one")
 
 
 def test_errors_reach_the_person(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -138,6 +138,17 @@ def test_leaves_are_ordinary_least_squares(small: Dataset) -> None:
     np.testing.assert_allclose(scaled.T @ left, 0.0, atol=1e-6 * np.abs(scaled).max())
 
 
+def test_a_module_with_nothing_below_it_spoils_no_weight(small: Dataset) -> None:
+    """As the activations of CTRL, which are modules without a row of a primitive."""
+    first, *rest = small.cells
+    alone = replace(first.nodes[1], scope="h.0.act", class_name="ReLU", energy_j=0.01)
+    cell = replace(first, nodes=(*first.nodes, alone), parents=(*first.parents, 1))
+    predictor = fit_paper([cell, *rest], PaperConfig())
+    assert predictor.weights is not None
+    assert np.isfinite(predictor.weights.slope).all()
+    assert np.isfinite(predict_paper([cell], predictor)).all()
+
+
 def test_models_load_as_they_were(small: Dataset, tmp_path: Path) -> None:
     """Predictions after saving and loading are the same to the last bit."""
     config = PaperConfig(ml_experiment_name="first", non_ml_experiment_name="second")
@@ -220,6 +231,10 @@ def test_default_weightings(data: dict[str, object], expected: tuple[str, str]) 
         ({"num_epochs": 1.5}, "num_epochs is 1.5"),
         ({"save_nodes": "yes"}, "save_nodes is 'yes'"),
         ({"training_strategy": "unstructured", "weighting_setting": "exact_one"}, "free only"),
+        ({"ml_experiment_name": "../up"}, "names a file"),
+        ({"non_ml_experiment_name": ""}, "names a file"),
+        ({"ml_experiment_name": "config"}, "names a file"),
+        ({"ml_experiment_name": "one", "non_ml_experiment_name": "one"}, "are the same"),
         ([], "must be an object"),
     ],
 )
