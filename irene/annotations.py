@@ -171,7 +171,7 @@ def _value_lens(found: _Found) -> _Lens:
     kind = estimate.priced.kind
     parts = [
         total_text(total, estimate),
-        estimate.device_id,
+        estimate.shown_device,
         " x ".join(str(n) for n in estimate.trace.inputs[0].shape) if estimate.trace.inputs else "",
         estimate.trace.dtype,
         f"{kind} {format_spread(total.joules, total.high_j)}",
@@ -360,4 +360,4 @@ def _summary(estimates: FileEstimates) -> str:
     if isinstance(first, Refused):
         return f"{name}: n/a"
     energy = format_energy(first.priced.energy.joules)
-    return f"{name} {energy} · {first.device_id}"
+    return f"{name} {energy} · {first.shown_device}"

@@ -35,7 +35,7 @@ MAX_UNBROKEN_NAME = 31
 
 KIND_MEANS: dict[ValueKind, str] = {
     "modelled": "physics and data sheets, nothing run",
-    "predicted": "fitted to measurements of this device, nothing run",
+    "predicted": "by a predictor fitted to measurements, nothing run",
     "profiled": "time measured here, power modelled",
     "measured": "energy from a meter",
 }

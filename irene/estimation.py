@@ -12,6 +12,7 @@ from typing import Protocol
 from irene.cache import ProfileStore, profile_key
 from irene.energy import processor
 from irene.energy.catalogue import Device, auto, find, machine_of
+from irene.energy.device import shown_device
 from irene.energy.measured import price_profile, profile_notes
 from irene.energy.prices import PricedNode
 from irene.energy.pricing import price_on
@@ -87,6 +88,11 @@ class Estimate:
     predictor: str  # which one spoke
     profile: Profile | None
     profiled_elsewhere: tuple[str, ...]  # other device ids with a stored profile
+
+    @property
+    def shown_device(self) -> str:
+        """The device in a few words: its id, of a trained predictor its name."""
+        return shown_device(self.device_id, self.device_name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +194,7 @@ class Estimator:
         """The profile of a target on its device where one is stored, else its price."""
         if target.flaw is not None:
             return Refused(target, target.flaw)
+        note = _device_note(target)
         target = _as_predicted(target)
         device = await asyncio.to_thread(_device, target)
         if isinstance(device, Refusal):
@@ -195,7 +202,10 @@ class Estimator:
         trace = await self._trace(target.build, device)
         if isinstance(trace, Refusal):
             return Refused(target, trace)
-        return await asyncio.to_thread(self._priced, target, device, trace)
+        outcome = await asyncio.to_thread(self._priced, target, device, trace)
+        if isinstance(outcome, Refused):
+            return outcome
+        return replace(outcome, notes=(*note, *outcome.notes))
 
     async def profile(
         self, target: Target, on_progress: OnProgress | None, *, fresh: bool = False
@@ -343,6 +353,17 @@ def _attention_notes(target: Target, device: Device, trace: Trace) -> tuple[str,
 def _as_predicted(target: Target) -> Target:
     """A predictor that was chosen speaks for its machine, whatever device was."""
     return target if target.predictor.value == AUTO else replace(target, device=target.predictor)
+
+
+def _device_note(target: Target) -> tuple[str, ...]:
+    """Where a device was chosen and a predictor speaks for another machine."""
+    predictor, device = target.predictor, target.device
+    if AUTO in (predictor.value, device.value) or device.origin == "default":
+        return ()
+    return (
+        f"the predictor {predictor.value} ({predictor.where}) speaks for the machine that it was "
+        f"fitted to: the device {device.value} ({device.where}) does not count",
+    )
 
 
 def _no_predictor(target: Target, err: PredictorError) -> Refusal:

@@ -71,7 +71,7 @@ def _of_folder(folder: Path) -> KnownPredictor:
     try:
         return _described(str(folder), trained_predictor(folder))
     except PredictorError as err:
-        return KnownPredictor(str(folder), folder.name, str(folder), str(err))
+        return KnownPredictor(str(folder), folder.name, "", str(err).removeprefix(f"{folder}: "))
 
 
 def _described(predictor_id: str, stored: StoredPredictor) -> KnownPredictor:

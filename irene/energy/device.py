@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from irene.tree import MATRIX_PRIMITIVES, DeviceType, Primitive
@@ -99,6 +100,11 @@ class ChosenRate:
 
     rate: Rate
     reason: str | None
+
+
+def shown_device(device_id: str, name: str) -> str:
+    """A device in a few words: its id, which of a trained predictor is a folder, so its name."""
+    return name if Path(device_id).is_absolute() else device_id
 
 
 CUDNN_PRIMITIVES: frozenset[Primitive] = frozenset({"conv1d", "conv2d", "conv3d", "recurrent"})

@@ -73,7 +73,7 @@ def _conditions(target: Target, estimate: Estimate) -> tuple[Condition, ...]:
         ),
     )
     return (
-        _condition("device", estimate.device_id, target.device),
+        _condition("device", estimate.shown_device, target.device),
         _condition("predictor", estimate.predictor, target.predictor),
         *(condition for size, condition in sizes if is_open(estimate, size)),
         _condition("dtype", trace.dtype, target.dtype),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from irene.cards import KIND_MEANS
+from irene.energy.device import shown_device
 from irene.report.findings import Report, inputs_text
 from irene.report.rows import Row, rows_of, walk_rows
 from irene.units import format_energy, format_share
@@ -33,7 +34,8 @@ def to_html(report: Report) -> str:
 def _headline(report: Report) -> str:
     energy, kind = report.priced.energy, report.priced.kind
     interval = f"{format_energy(energy.low_j)} to {format_energy(energy.high_j)}"
-    stands_for = [report.device_id, inputs_text(report.trace.inputs), report.trace.dtype]
+    device = shown_device(report.device_id, report.device_name)
+    stands_for = [device, inputs_text(report.trace.inputs), report.trace.dtype]
     return (
         f"<b>{escape(report.class_name)}</b>: <b>{format_energy(energy.joules)}</b> per forward "
         f"pass ({interval}, 90 % interval), {kind}: {escape(KIND_MEANS[kind])}<br>"

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from irene.assumptions import assumed
 from irene.cards import KIND_MEANS, bar
+from irene.energy.device import shown_device
 from irene.report.findings import Report, inputs_text
 from irene.report.rows import Row, rows_of
 from irene.units import (
@@ -68,7 +69,8 @@ def headlines(report: Report) -> list[Text]:
         ),
     )
     kind = Text(f"{report.priced.kind}: {KIND_MEANS[report.priced.kind]}")
-    stands_for = [report.device_id, inputs_text(report.trace.inputs), report.trace.dtype]
+    device = shown_device(report.device_id, report.device_name)
+    stands_for = [device, inputs_text(report.trace.inputs), report.trace.dtype]
     size = [
         format_time(energy.seconds),
         format_flops(node.flops),

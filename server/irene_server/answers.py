@@ -38,7 +38,7 @@ async def predictors(session: Session, snapshot: Snapshot | None) -> PredictorsA
     """`auto`, the shipped and the trained ones, and which of them counts for a document."""
     auto = Choice(AUTO, "The device's own", "where there is none: physics and data sheets")
     known = await asyncio.to_thread(known_predictors, default_folder())
-    rest = (Choice(it.id, it.name, it.reason or it.detail) for it in known)
+    rest = (Choice(it.id, it.name, it.detail) for it in known if it.reason is None)
     target = await _selected_target(session, snapshot)
     options = (await session.settings(snapshot.uri if snapshot else "")).options
     chosen = _chosen(options.predictor) if target is None else target.predictor

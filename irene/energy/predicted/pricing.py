@@ -56,22 +56,25 @@ def prediction_notes(root: Node, stored: StoredPredictor) -> tuple[str, ...]:
     """How a predicted price was made, as sentences."""
     description = describe(root)[id(root)]
     errors = stored.provenance.get("errors_percent", {}).get("model")
+    rows = f"{stored.provenance.get('n_rows', '?')} measured rows of its machine"
+    origin = stored.provenance.get("calibrated_from")
+    made = f"{origin} calibrated by {rows}" if origin else f"fitted to {rows}"
     notes = [
-        f"{stored.name}: fitted to {stored.provenance.get('n_rows', '?')} measured rows of that "
-        "machine at the wall, nothing run here",
-        "energies are of the whole machine at the wall, in float32 and eager mode",
+        f"{stored.name}: {made}, nothing run here",
+        "energies are of the whole machine, as its meter read them, in float32 and with eager "
+        "attention",
     ]
-    if errors:
-        notes.append(
-            "mean error with a model left out: "
-            + ", ".join(f"{level} {error:.2g} %" for level, error in errors.items())
-        )
     others = _other_dtypes(root)
     if others:
         notes.append(
             f"{', '.join(others)} was not measured there: priced as float32, with a wide interval"
         )
     unseen = unseen_kinds(stored.predictor, [unit for unit, _ in description.units])
+    if errors and not others and not unseen:
+        notes.append(
+            "mean error where a model like those measured, of hidden size 768, was left out: "
+            + ", ".join(f"{level} {error:.2g} %" for level, error in errors.items())
+        )
     if unseen:
         notes.append(
             f"kinds that were not measured there ({', '.join(unseen)}) are priced by the physics "
