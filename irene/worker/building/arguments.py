@@ -135,8 +135,8 @@ _CONFIG_NAMES = ("config", "cfg", "args")
 def _from_folder(cls: type, folder: str) -> Arguments:
     """The config.json of a folder for the parameter that takes it; of diffusers, for all."""
     if is_model_class(cls):
-        config = constructor_arguments(cls, read_config(folder))
-        return Arguments((), config, f"{cls.__name__}.from_config({folder!r})")
+        keywords = constructor_arguments(cls, read_config(folder))
+        return Arguments((), keywords, f"{cls.__name__}.from_config({folder!r})")
     takes_any = _CONFIG_NAMES if _config_base() is not None else ()
     for parameter in _required(cls):
         config_class = _config_class(cls, parameter)

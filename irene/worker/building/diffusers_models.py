@@ -29,20 +29,21 @@ def model_class(config: Mapping[str, object], folder: str) -> type:
             f"it: {describe(err)}",
             advice="Install diffusers there, or select the interpreter that has it.",
         ) from err
-    if not (inspect.isclass(cls) and issubclass(cls, diffusers.ModelMixin)):
+    if not (inspect.isclass(cls) and is_model_class(cls)):
         raise refuse(
             "arguments",
-            f"diffusers {diffusers.__version__} has no model {name}, which {folder}/config.json "
-            "names.",
-            advice="Check the name; a newer diffusers may know it.",
+            f"diffusers {diffusers.__version__} has no model {name} that a config.json describes, "
+            f"as {folder}/config.json says.",
+            advice="Check its `_class_name`; a newer diffusers may know it.",
         )
     return cls
 
 
 def is_model_class(cls: type) -> bool:
-    """Whether a class is one of diffusers, where the user's code has loaded diffusers."""
-    base = getattr(sys.modules.get("diffusers"), "ModelMixin", None)
-    return inspect.isclass(base) and issubclass(cls, base)
+    """Whether a class is a model with a config of diffusers, where that has been loaded."""
+    diffusers = sys.modules.get("diffusers")
+    bases = (getattr(diffusers, it, None) for it in ("ModelMixin", "ConfigMixin"))
+    return all(inspect.isclass(it) and issubclass(cls, it) for it in bases)
 
 
 def constructor_arguments(cls: type, config: Mapping[str, object]) -> dict[str, object]:

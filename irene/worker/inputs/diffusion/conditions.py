@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 
-from irene.worker.inputs.context import Context
+from irene.worker.inputs.context import Context, ParticularRule
 from irene.worker.inputs.diffusion import latents
 from irene.worker.inputs.plans import Placeholder
 
@@ -17,22 +17,23 @@ _TEXT_WIDTHS = (
 )  # fmt: skip
 _TEXT_LENGTHS = ("max_text_seq_length", "num_embeddings", "text_len", "max_sequence_length")
 
-Condition = Callable[[Context, str], object]
-"""From a parameter's name to what it wants; None where the model does without."""
 
-
-def time(context: Context, name: str) -> Placeholder:
+def time(context: Context) -> Placeholder:
     """One step of the schedule for each example: (batch,)."""
-    del name
     return Placeholder(context.dtype, (context.batch,), values=(1.0,))
 
 
-def text(context: Context, name: str) -> Placeholder | None:
+def second_time(context: Context) -> Placeholder | None:
+    """Where a mean flow ends: (batch,)."""
+    return None if context.size("use_meanflow") is False else time(context)
+
+
+def text(context: Context) -> Placeholder | None:
     """What a text encoder gives: (batch, length, width)."""
     width = _text_width(context)
     if width is None:
         return None
-    return Placeholder(context.dtype, (context.batch, text_length(context, name), width))
+    return Placeholder(context.dtype, (context.batch, text_length(context), width))
 
 
 def _text_width(context: Context) -> int | None:
@@ -41,9 +42,8 @@ def _text_width(context: Context) -> int | None:
     return context.number(*_TEXT_WIDTHS)
 
 
-def text_length(context: Context, name: str) -> int:
+def text_length(context: Context) -> int:
     """The sequence length, or as many tokens as the model has places for."""
-    del name
     limit = context.number(*_TEXT_LENGTHS)
     if limit is None or limit == context.sequence:
         return context.sequence
@@ -51,22 +51,20 @@ def text_length(context: Context, name: str) -> int:
     return limit
 
 
-def text_mask(context: Context, name: str) -> Placeholder:
+def text_mask(context: Context) -> Placeholder:
     """All ones: (batch, length)."""
     context.assume("no padding: every mask of texts is all ones")
-    return Placeholder("int64", (context.batch, text_length(context, name)), "ones")
+    return Placeholder("int64", (context.batch, text_length(context)), "ones")
 
 
-def pooled(context: Context, name: str) -> Placeholder | None:
+def pooled(context: Context) -> Placeholder | None:
     """A whole text in one vector: (batch, width)."""
-    del name
     width = context.number("pooled_projection_dim", "in_text_dim2", "clip_text_pooled_in_channels")
     return None if width is None else Placeholder(context.dtype, (context.batch, width))
 
 
-def labels(context: Context, name: str) -> Placeholder | None:
+def labels(context: Context) -> Placeholder | None:
     """Classes: (batch,); vectors where the model projects them."""
-    del name
     kind = context.size("class_embed_type")
     width = context.number("projection_class_embeddings_input_dim")
     if kind in ("projection", "simple_projection") and width is not None:
@@ -80,23 +78,21 @@ def labels(context: Context, name: str) -> Placeholder | None:
     return Placeholder("int64", (context.batch,), values=(0,))
 
 
-def guidance(context: Context, name: str) -> Placeholder | None:
+def guidance(context: Context) -> Placeholder | None:
     """The strength of guidance, where it is distilled into the model: (batch,)."""
-    del name
     if not context.size("guidance_embeds"):
         return None
     return Placeholder(context.dtype, (context.batch,), values=(3.5,))
 
 
-def picture_ids(context: Context, name: str) -> Placeholder | None:
+def picture_ids(context: Context) -> Placeholder | None:
     """Positions of packed latents: (tokens, axes)."""
-    del name
     return _ids(context, latents.n_tokens(context))
 
 
-def text_ids(context: Context, name: str) -> Placeholder | None:
+def text_ids(context: Context) -> Placeholder | None:
     """Positions of the text: (length, axes)."""
-    return _ids(context, text_length(context, name))
+    return _ids(context, text_length(context))
 
 
 def _ids(context: Context, n: int) -> Placeholder | None:
@@ -106,16 +102,14 @@ def _ids(context: Context, n: int) -> Placeholder | None:
     return Placeholder(context.dtype, (n, len(axes)))
 
 
-def condition_width(context: Context, name: str) -> Placeholder | None:
+def condition_width(context: Context) -> Placeholder | None:
     """Distilled guidance as an embedding: (batch, width)."""
-    del name
     width = context.number("time_cond_proj_dim")
     return None if width is None else Placeholder(context.dtype, (context.batch, width))
 
 
-def added(context: Context, name: str) -> object:
+def added(context: Context) -> object:
     """What Stable Diffusion XL and its kin are conditioned on beside the text; else None."""
-    del name
     batch, dtype = context.batch, context.dtype
     kind = context.size("addition_embed_type")
     if kind == "text_time":
@@ -128,51 +122,58 @@ def added(context: Context, name: str) -> object:
     found: dict[str, object] = {}
     images = Placeholder(dtype, (batch, context.number("encoder_hid_dim") or 768))
     if kind == "text_image":
-        found = {"image_embeds": images, "text_embeds": text(context, "text_embeds")}
+        found = {"image_embeds": images, "text_embeds": text(context)}
     elif kind == "image":
         found = {"image_embeds": images}
-    if context.size("use_additional_conditions"):
+    if getattr(context.model, "use_additional_conditions", False):
         found["resolution"] = Placeholder(dtype, (batch, 2))
         found["aspect_ratio"] = Placeholder(dtype, (batch, 1))
     return found or None
 
 
-def control(context: Context, name: str) -> Placeholder | None:
+def control(context: Context) -> Placeholder | None:
     """The picture that controls, eight times as large as the latents: (batch, 3, height, width)."""
-    del name
     n = context.number("conditioning_channels", "ctrl_conditioning_channels")
     if n is None:
-        return None
+        return _control_latents(context)
     height, width = latents.side(context)
     return Placeholder(context.dtype, (context.batch, n, 8 * height, 8 * width))
 
 
-def frame_rate(context: Context, name: str) -> Placeholder:
+def _control_latents(context: Context) -> Placeholder:
+    """Latents as those to denoise, with the channels that the config adds to them."""
+    more = context.number("extra_conditioning_channels", "extra_condition_channels") or 0
+    plain = latents.noisy(context)
+    at = -1 if latents.is_packed(context) else 1
+    shape = list(plain.shape)
+    shape[at] += more
+    return Placeholder(plain.dtype, tuple(shape))
+
+
+def frame_rate(context: Context) -> Placeholder:
     """(batch,)."""
-    del name
     return Placeholder("int64", (context.batch,), values=(16,))
 
 
-def time_ids(context: Context, name: str) -> Placeholder:
+def time_ids(context: Context) -> Placeholder:
     """Frame rate, motion and noise of Stable Video Diffusion: (batch, 3)."""
-    del name
     each = context.number("addition_time_embed_dim") or 256
     n = (context.number("projection_class_embeddings_input_dim") or 3 * each) // each
     return Placeholder(context.dtype, (context.batch, n))
 
 
-def sizes(context: Context, name: str) -> Placeholder:
+def sizes(context: Context) -> Placeholder:
     """Height and width in pixels, or a corner: (batch, 2)."""
-    context.assume(f"{name}: 1024, 1024")
+    context.assume("pictures of 1024 x 1024, uncropped")
     return Placeholder(context.dtype, (context.batch, 2), values=(1024.0, 1024.0))
 
 
-RULES: dict[str, Condition] = {
+RULES: Mapping[str, ParticularRule] = {
     "timestep": time,
     "timesteps": time,
     "timestep_ratio": time,
     "r_timestep": time,
-    "timestep_r": time,
+    "timestep_r": second_time,
     "t": time,
     "encoder_hidden_states": text,
     "encoder_attention_mask": text_mask,

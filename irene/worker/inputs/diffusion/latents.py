@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from irene.worker.inputs.context import Context
@@ -18,23 +19,28 @@ if TYPE_CHECKING:
 
 _LATENT_SIDE = 64
 _PICTURE_SIDE = 256
-_PATCHES_SIDE = 32  # of tokens that come packed, 2 x 2 latents each
+TOKENS_SIDE = 32  # of tokens that come packed, 2 x 2 latents each
 _FRAMES = 9  # of latents
 _PICTURES = 17  # of videos: causal autoencoders take 1 + 4 n, 1 + 8 n or 1 + 16 n
 _SAMPLES = 1 << 16  # of sound
-_STEPS = 256  # of latents of sound
-_VIDEO = re.compile(r"3D|Video|Motion|Temporal|I2V|SparseControl|SanaWM|LatentUpscaler")
-_SOUND = re.compile(r"1D|Audio|Sound|Vocoder|Music")
+_N_STEPS = 256  # of latents of sound
+_VIDEOS = re.compile(r"3D|Video|Motion|Temporal|I2V|SparseControl|SanaWM|LatentUpscaler")
+_SOUNDS = re.compile(r"1D|Audio(?!LDM)|Sound|Vocoder|Music")
+_EMBEDDERS = ("x_embedder", "img_in", "proj_in", "patch_embed", "conv_in", "input_embed")
 _CHANNELS = ("in_channels", "in_visual_dim", "in_dim", "io_channels", "input_channels",
-             "audio_channels", "encoder_in_channels", "num_channels", "latent_dim")  # fmt: skip
+             "encoder_in_channels", "num_channels", "latent_dim")  # fmt: skip
+
+
+def is_autoencoder(context: Context) -> bool:
+    return hasattr(context.model, "encode")
 
 
 def is_video(context: Context) -> bool:
-    return _VIDEO.search(context.class_name) is not None
+    return _VIDEOS.search(context.class_name) is not None
 
 
 def is_sound(context: Context) -> bool:
-    return _SOUND.search(context.class_name) is not None
+    return _SOUNDS.search(context.class_name) is not None
 
 
 def channels(context: Context) -> int:
@@ -47,7 +53,7 @@ def frames(context: Context) -> int:
     ratio = context.number("temporal_compression_ratio")
     if n is not None:
         return n if ratio is None else (n - 1) // ratio + 1
-    return context.number("num_frames") or _FRAMES
+    return context.number("num_frames", "video_length") or _FRAMES
 
 
 def side(context: Context) -> tuple[int, int]:
@@ -66,46 +72,56 @@ def side(context: Context) -> tuple[int, int]:
 
 def n_tokens(context: Context) -> int:
     """Of latents that come packed, which no config says."""
-    n = _PATCHES_SIDE**2 * (frames(context) if is_video(context) else 1)
+    n = TOKENS_SIDE**2 * (frames(context) if is_video(context) else 1)
     context.assume(f"{n} tokens of packed latents")
     return n
 
 
-def noisy(context: Context, name: str) -> Placeholder:
+def noisy(context: Context) -> Placeholder:
     """The sample to denoise, as the first layer takes it: a map, a video, or packed tokens."""
-    del name
     return next(_noisy(context))
 
 
-def noisy_otherwise(context: Context, name: str) -> Iterator[Placeholder]:
+def noisy_otherwise(context: Context) -> Iterator[Placeholder]:
     """Other orders of the same dimensions."""
-    del name
-    yield from list(_noisy(context))[1:]
+    yield from islice(_noisy(context), 1, None)
 
 
 def _noisy(context: Context) -> Iterator[Placeholder]:
-    batch, n = context.batch, channels(context)
-    height, width = side(context)
-    map_ = (batch, n, height, width)
-    video = (batch, n, frames(context), height, width)
-    turned = (batch, frames(context), n, height, width)
-    tokens = (batch, n_tokens(context), n)
-    sound = (batch, n, _sound_steps(context))
-    steps = (batch, _sound_steps(context), n)
     if is_sound(context):
-        shapes = [sound, steps]
+        orders = (_sound, _steps)
     elif is_packed(context):
-        shapes = [tokens, map_, video, turned]
+        orders = (_tokens, _map, _video, _turned_video)
     elif is_video(context):
-        shapes = [video, turned, tokens]
+        orders = (_video, _turned_video, _tokens)
     else:
-        shapes = [map_, tokens, video]
-    for shape in shapes:
-        yield Placeholder(context.dtype, shape)
+        orders = (_map, _tokens, _video)
+    for order in orders:  # one by one, as each assumes its sizes
+        yield Placeholder(context.dtype, (context.batch, *order(context)))
 
 
-def _sound_steps(context: Context) -> int:
-    return context.number("sample_size") or _STEPS
+def _map(context: Context) -> tuple[int, ...]:
+    return channels(context), *side(context)
+
+
+def _video(context: Context) -> tuple[int, ...]:
+    return channels(context), frames(context), *side(context)
+
+
+def _turned_video(context: Context) -> tuple[int, ...]:
+    return frames(context), channels(context), *side(context)
+
+
+def _tokens(context: Context) -> tuple[int, ...]:
+    return n_tokens(context), channels(context)
+
+
+def _sound(context: Context) -> tuple[int, ...]:
+    return channels(context), context.number("sample_size") or _N_STEPS
+
+
+def _steps(context: Context) -> tuple[int, ...]:
+    return context.number("sample_size") or _N_STEPS, channels(context)
 
 
 def is_packed(context: Context) -> bool:
@@ -121,19 +137,17 @@ def first_layer(context: Context) -> torch.nn.Module | None:
     from torch import nn
 
     kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    wide = (it for it in context.layers() if isinstance(it, kinds))
-    return next(wide, None)
+    layers = (it for it in context.layers(*_EMBEDDERS) if isinstance(it, kinds))
+    return next(layers, None)
 
 
-def clear(context: Context, name: str) -> Placeholder:
+def clear(context: Context) -> Placeholder:
     """What an autoencoder encodes, as its first convolution takes it."""
-    del name
     return next(_clear(context))
 
 
-def clear_otherwise(context: Context, name: str) -> Iterator[Placeholder]:
-    del name
-    yield from list(_clear(context))[1:]
+def clear_otherwise(context: Context) -> Iterator[Placeholder]:
+    yield from islice(_clear(context), 1, None)
 
 
 def _clear(context: Context) -> Iterator[Placeholder]:
@@ -148,11 +162,14 @@ def _clear(context: Context) -> Iterator[Placeholder]:
         context.assume(f"pictures of {height} x {width}")
     picture = (batch, n, height, width)
     video = (batch, n, _PICTURES, height, width)
-    sound = (batch, n, _SAMPLES)
-    first = next((it for it in context.layers() if isinstance(it, nn.modules.conv._ConvNd)), None)
-    orders = {
-        nn.Conv1d: [sound, picture],
-        nn.Conv3d: [video, picture],
-    }
-    for shape in orders.get(type(first), [picture, video, sound]):
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    first = next((it for it in context.layers() if isinstance(it, kinds)), None)
+    if isinstance(first, nn.Conv1d):
+        n = context.number("audio_channels", "num_channels") or first.in_channels
+        shapes: list[tuple[int, ...]] = [(batch, n, _SAMPLES), picture]
+    elif isinstance(first, nn.Conv3d):
+        shapes = [video, picture]
+    else:
+        shapes = [picture, video]
+    for shape in shapes:
         yield Placeholder(context.dtype, shape)
