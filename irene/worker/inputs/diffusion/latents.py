@@ -7,7 +7,7 @@ are 512 x 512 pixels of Stable Diffusion, and pictures of 256 x 256 pixels.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -70,6 +70,10 @@ def side(context: Context) -> tuple[int, int]:
     return _LATENT_SIDE, _LATENT_SIDE
 
 
+_Order = Callable[[Context], tuple[int, ...]]
+"""Dimensions behind the batch."""
+
+
 def n_tokens(context: Context) -> int:
     """Of latents that come packed, which no config says."""
     n = TOKENS_SIDE**2 * (frames(context) if is_video(context) else 1)
@@ -88,16 +92,18 @@ def noisy_otherwise(context: Context) -> Iterator[Placeholder]:
 
 
 def _noisy(context: Context) -> Iterator[Placeholder]:
-    if is_sound(context):
-        orders = (_sound, _steps)
-    elif is_packed(context):
-        orders = (_tokens, _map, _video, _turned_video)
-    elif is_video(context):
-        orders = (_video, _turned_video, _tokens)
-    else:
-        orders = (_map, _tokens, _video)
-    for order in orders:  # one by one, as each assumes its sizes
+    for order in _orders(context):  # one by one, as each assumes its sizes
         yield Placeholder(context.dtype, (context.batch, *order(context)))
+
+
+def _orders(context: Context) -> tuple[_Order, ...]:
+    if is_sound(context):
+        return (_sound, _steps)
+    if is_packed(context):
+        return (_tokens, _map, _video, _turned_video)
+    if is_video(context):
+        return (_video, _turned_video, _tokens)
+    return (_map, _tokens, _video)
 
 
 def _map(context: Context) -> tuple[int, ...]:
