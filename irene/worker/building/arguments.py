@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import sys
 import typing
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from types import ModuleType
 
 from irene.tree import Assumption
 from irene.worker import advice
+from irene.worker.building.diffusers_models import constructor_arguments, is_model_class
 from irene.worker.protocol import BuildSpec
 from irene.worker.refusals import Refused, describe, refuse
 
@@ -60,12 +62,7 @@ def config_from_folder(folder: str, config_class: type | None) -> object:
     """
     from transformers import AutoConfig
 
-    if not (Path(folder) / "config.json").is_file():
-        raise refuse(
-            "arguments",
-            f"There is no config.json in {folder}.",
-            advice="Give the folder that holds a Transformers config.json.",
-        )
+    read_config(folder)
     reader = AutoConfig if config_class is None else config_class
     try:
         return reader.from_pretrained(folder, local_files_only=True)  # type: ignore[attr-defined] # of a config class
@@ -75,6 +72,34 @@ def config_from_folder(folder: str, config_class: type | None) -> object:
             f"Transformers cannot read {folder}/config.json: {describe(err)}",
             advice="Check the file and its model_type; a newer Transformers may know it.",
         ) from err
+
+
+def read_config(folder: str) -> Mapping[str, object]:
+    """The object in the `config.json` of a folder.
+
+    Raises:
+        Refused: there is no such file, or it holds no JSON object.
+    """
+    file = Path(folder) / "config.json"
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as err:
+        raise refuse(
+            "arguments",
+            f"There is no config.json in {folder}.",
+            advice="Give the folder that holds the config.json of a model.",
+        ) from err
+    except (OSError, ValueError) as err:
+        raise _unreadable(file, describe(err)) from err
+    if not isinstance(data, dict):
+        raise _unreadable(file, "it holds no object")
+    return data
+
+
+def _unreadable(file: Path, why: str) -> Refused:
+    return refuse(
+        "arguments", f"{file} cannot be read: {why}", advice="Check that the file is JSON."
+    )
 
 
 def _evaluate(cls: type, module: ModuleType, text: str) -> Arguments:
@@ -108,7 +133,10 @@ _CONFIG_NAMES = ("config", "cfg", "args")
 
 
 def _from_folder(cls: type, folder: str) -> Arguments:
-    """The config.json of a folder for the parameter that takes a Transformers config."""
+    """The config.json of a folder for the parameter that takes it; of diffusers, for all."""
+    if is_model_class(cls):
+        keywords = constructor_arguments(cls, read_config(folder))
+        return Arguments((), keywords, f"{cls.__name__}.from_config({folder!r})")
     takes_any = _CONFIG_NAMES if _config_base() is not None else ()
     for parameter in _required(cls):
         config_class = _config_class(cls, parameter)

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from irene.tree import Assumption, Location, TensorSpec
-from irene.worker.building.architectures import architecture_of
-from irene.worker.building.arguments import (
-    Arguments,
-    config_from_folder,
-    config_in,
-    find_arguments,
-)
+from irene.worker.building.attention import Attention
+from irene.worker.building.calls import constructor_call
 from irene.worker.building.construction import Constructed, construct
 from irene.worker.frames import UserCode
 from irene.worker.inputs import Inputs, find_inputs, mend_inputs
-from irene.worker.loading import load, module_class, users_imports
+from irene.worker.loading import users_imports
 from irene.worker.meta import parts_of, stay_on_meta
 from irene.worker.protocol import BuildSpec
 from irene.worker.refusals import refuse
@@ -71,8 +63,8 @@ def build(spec: BuildSpec, *, on_meta: bool) -> BuiltModel:
     _require_torch()
     with users_imports(spec):
         user_code = UserCode(spec.path, spec.search_paths)
-        call, assumptions = _constructor_call(spec)
-        attention = _Attention(spec.attention)
+        call, assumptions = constructor_call(spec)
+        attention = Attention(spec.attention)
         made = construct(lambda: call.make(attention), spec.dtype, user_code, on_meta=on_meta)
         planned = find_inputs(made.model, spec)
         _initialise_lazy_layers(made, planned, on_meta=on_meta)
@@ -135,106 +127,3 @@ def _built(
         user_code=user_code,
         values=made.values,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _ConstructorCall:
-    """A constructor with its arguments, ready to be called, and as a person would write it."""
-
-    make: Callable[[_Attention], torch.nn.Module]
-    text: str
-
-
-class _Attention:
-    """The attention kernel that was asked for, set on a Transformers config."""
-
-    def __init__(self, wanted: str | None) -> None:
-        self._wanted = wanted
-        self.assumptions: tuple[Assumption, ...] = ()
-
-    def build(
-        self, config: object | None, construct: Callable[[], torch.nn.Module]
-    ) -> torch.nn.Module:
-        """The model with the kernel that was asked for; with its eager products if it has no other."""
-        self._choose(config)
-        try:
-            return construct()
-        except ValueError as err:
-            if config is None or self._wanted is None or _NOT_SUPPORTED not in str(err):
-                raise
-            self._assume(f"the model has no {self._wanted} attention: priced as eager")
-            config._attn_implementation = "eager"  # type: ignore[attr-defined] # Transformers' own name
-            return construct()
-
-    def _choose(self, config: object | None) -> None:
-        """Set it before the constructor reads it."""
-        wanted = self._wanted
-        if wanted is None:
-            return
-        if config is None:
-            self._assume(
-                f"attention {wanted} has no effect: the class takes no Transformers config"
-            )
-            return
-        if wanted.startswith("flash_attention") and not _has_flash_attention():
-            self._assume(f"{wanted} is not installed here: priced as the fused kernel of sdpa")
-            wanted = "sdpa"
-        config._attn_implementation = wanted  # type: ignore[attr-defined] # Transformers' own name
-
-    def _assume(self, text: str) -> None:
-        self.assumptions = (Assumption(text, None),)
-
-
-_NOT_SUPPORTED = "does not support an attention implementation"
-"""As Transformers says that a class lacks the kernel."""
-
-
-def _has_flash_attention() -> bool:
-    return importlib.util.find_spec("flash_attn") is not None
-
-
-def _constructor_call(spec: BuildSpec) -> tuple[_ConstructorCall, tuple[Assumption, ...]]:
-    if not spec.class_name:
-        return _call_of_folder(spec), ()
-    module = load(spec)
-    cls = module_class(module, spec)
-    arguments = find_arguments(cls, module, spec)
-    return _call_of_class(cls, arguments), arguments.assumptions
-
-
-def _call_of_class(cls: type, arguments: Arguments) -> _ConstructorCall:
-    def make(attention: _Attention) -> torch.nn.Module:
-        return attention.build(
-            config_in(arguments), lambda: cls(*arguments.args, **arguments.kwargs)
-        )
-
-    return _ConstructorCall(make, arguments.text)
-
-
-def _call_of_folder(spec: BuildSpec) -> _ConstructorCall:
-    """The architecture that a `config.json` names, else the `AutoModel` of its config."""
-    folder = spec.config_dir or ""
-    try:
-        import transformers
-    except ImportError as err:
-        raise refuse(
-            "missing-import",
-            f"{sys.executable} cannot import transformers: {err}.",
-            advice="Install transformers there, or select the interpreter that has it.",
-        ) from err
-    config = config_from_folder(folder, None)
-    named = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-    cls = architecture_of(config, named.get("architectures") or (), transformers)
-    if cls is None:
-        raise refuse(
-            "arguments",
-            f"Transformers has no model class for the {type(config).__name__} of "
-            f"{folder}/config.json.",
-            advice="Name an architecture in its `architectures`.",
-        )
-
-    def make(attention: _Attention) -> torch.nn.Module:
-        return attention.build(config, lambda: cls(config))
-
-    text = f"{cls.__name__}({type(config).__name__}.from_pretrained({folder!r}))"
-    return _ConstructorCall(make, text)

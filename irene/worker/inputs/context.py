@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -43,6 +45,16 @@ class Context:
     def is_transformers(self) -> bool:
         """Whether the model has a config of Transformers."""
         return is_config(self.config)
+
+    @property
+    def is_diffusers(self) -> bool:
+        """Whether the model is one of diffusers."""
+        base = getattr(sys.modules.get("diffusers"), "ModelMixin", None)
+        return inspect.isclass(base) and isinstance(self.model, base)
+
+    @property
+    def class_name(self) -> str:
+        return type(self.model).__name__
 
     @property
     def model_type(self) -> str:

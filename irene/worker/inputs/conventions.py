@@ -1,11 +1,11 @@
-"""What the parameters of forward are called in Transformers, and what they want."""
+"""What the parameters of forward are called in Transformers and diffusers, and what they want."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from irene.worker.inputs import audio, images, particular, series, text
+from irene.worker.inputs import audio, diffusion, images, particular, series, text
 from irene.worker.inputs.context import Context, Rule
 from irene.worker.inputs.plans import Placeholder
 
@@ -43,6 +43,8 @@ _BY_ENDING: tuple[tuple[str, Rule], ...] = (
 
 def value(context: Context, name: str) -> object | None:
     """The input that a parameter of this name wants; None for an unknown name."""
+    if context.is_diffusers:
+        return diffusion.value(context, name)
     particular_rule = particular.RULES.get((context.model_type, name))
     if particular_rule is not None:
         return particular_rule(context)
@@ -70,7 +72,9 @@ def by_ending(context: Context, name: str) -> Placeholder | None:
 
 def otherwise(context: Context, name: str) -> Iterator[Placeholder]:
     """Other shapes that a parameter of this name has in some architectures, likeliest first."""
-    if name in _OTHERWISE:
+    if context.is_diffusers:
+        yield from diffusion.otherwise(context, name)
+    elif name in _OTHERWISE:
         yield from _OTHERWISE[name](context, name)
 
 
@@ -78,6 +82,8 @@ def optional(
     context: Context, names: Iterable[str], required: Mapping[str, object]
 ) -> dict[str, object]:
     """Of the parameters that have a default those that the model cannot do without."""
+    if context.is_diffusers:
+        return diffusion.optional(context, names, required)
     names = list(names)
     main = _main_inputs(context, names, required)
     chosen = [name for name in main if name not in required]

@@ -94,11 +94,10 @@ def _parameters(model: torch.nn.Module) -> list[inspect.Parameter]:
 
 
 def _value(parameter: inspect.Parameter, context: Context) -> object | None:
-    return (
-        conventions.value(context, parameter.name)
-        or from_annotation(parameter, context)
-        or conventions.by_ending(context, parameter.name)
-    )
+    found = conventions.value(context, parameter.name)
+    if found is not None:  # also an empty list
+        return found
+    return from_annotation(parameter, context) or conventions.by_ending(context, parameter.name)
 
 
 def _is_required(parameter: inspect.Parameter) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import operator
 import random
 import sys
 from collections import deque
@@ -127,6 +128,8 @@ class _Attributes:
             if container:
                 container.clear()
         for container, content in self._filled:
+            if _holds(container, content):  # containers may refuse to be written to
+                continue
             container.clear()
             if isinstance(container, (list, deque)):
                 container.extend(content)
@@ -134,12 +137,24 @@ class _Attributes:
                 container.update(content)
 
 
+_is = operator.is_
 _ATOMS = frozenset((bool, int, float, str, type(None)))
 _CONTAINERS = (dict, list, set, deque)
 
 
 def _content(container: Any) -> Any:  # noqa: ANN401 - one of those
     return dict(container) if isinstance(container, dict) else list(container)
+
+
+def _holds(container: Any, content: Any) -> bool:  # noqa: ANN401 - as above
+    """Whether a container still holds these very objects, in this order."""
+    if len(container) != len(content):
+        return False
+    if isinstance(container, dict):
+        return all(map(_is, container, content)) and all(
+            map(_is, container.values(), content.values())
+        )
+    return all(map(_is, container, content))
 
 
 @cache
