@@ -270,6 +270,9 @@ async def test_a_predictor_goes_before_the_device() -> None:
     assert isinstance(found, Estimate)
     assert (found.device_id, found.predictor) == ("IrEne-device-1", "IrEne device 1")
     assert found.priced.kind == "predicted"
+    assert found.notes[0].endswith(
+        "the device A100-SXM4-80GB (setting irene.device) does not count"
+    )
     made = annotate(FileEstimates(planned, (found,), ()))
     card = next(it.card for it in made.classes if it.class_name == "Net")
     assert card is not None

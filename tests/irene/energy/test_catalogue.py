@@ -147,3 +147,31 @@ def test_importing_the_room_reads_no_table_and_loads_no_heavy_library() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout == "[] 0\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "kernels"),
+    [
+        ("GTX-1080-Ti", "sm_61"),
+        ("P100", "sm_60"),
+        ("V100-SXM2-32GB", "sm_70"),
+        ("T4", "sm_75"),
+        ("A100-SXM4-80GB", "sm_80"),
+        ("A40", "sm_86"),
+        ("L40S", "sm_89"),
+        ("H100-SXM", "sm_90"),
+        ("B200", "sm_100"),
+        ("RTX-5090", "sm_120"),
+        ("MI300X", "cuda"),
+        ("M2", "cuda"),
+        ("IrEne-device-1", "sm_61"),
+    ],
+)
+def test_a_card_has_the_kernels_of_its_generation(name: str, kernels: str) -> None:
+    """Compute capabilities of NVIDIA's table (developer.nvidia.com/cuda-gpus)."""
+    assert find(name).torch_type == kernels
+
+
+def test_every_card_of_nvidia_has_a_generation() -> None:
+    unknown = [it.id for it in devices() if it.kind == "gpu" and it.torch_type == "cuda"]
+    assert all(it.startswith("MI") for it in unknown)

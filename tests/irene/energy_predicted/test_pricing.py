@@ -270,6 +270,20 @@ def test_a_predictor_that_is_trained_again_speaks_at_once(tmp_path: Path) -> Non
         assert price_on(stack(), machine_of(str(tmp_path))).predictor == name
 
 
+def test_a_calibrated_predictor_says_what_it_was_made_of() -> None:
+    """Not fitted to the machine, but moved to it; no error of another machine stands beside it."""
+    whole = stored("IrEne-device-1")
+    less = replace(
+        whole, name="mine", provenance={"n_rows": 20, "calibrated_from": "NVIDIA Tesla T4"}
+    )
+    notes = prediction_notes(stack(), less)
+    assert notes[0].startswith("mine: NVIDIA Tesla T4 calibrated by 20 measured rows")
+    assert not any("mean error" in note for note in notes)
+    assert any("mean error" in note for note in prediction_notes(stack(), whole))
+    half = prediction_notes(stack(torch.float16), whole)  # of what was not measured
+    assert not any("mean error" in note for note in half)
+
+
 def test_names_of_predictors() -> None:
     """As devices are named; of devices without a predictor, none is meant."""
     assert machine_of("irene device 1").id == "IrEne-device-1"
