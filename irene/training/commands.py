@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -181,7 +182,7 @@ def evaluate(gold: Path, predictions: Path, node_types: str = "ml,module,model")
     """Mean absolute percentage errors of the levels as JSON; a missing prediction counts as 0.
 
     Raises:
-        DatasetError: a level that does not exist, or files of different nodes.
+        DatasetError: a level that does not exist, or no node in common.
     """
     levels = [it.strip() for it in node_types.split(",") if it.strip()]
     unknown = [it for it in levels if it not in LEVELS]
@@ -190,16 +191,26 @@ def evaluate(gold: Path, predictions: Path, node_types: str = "ml,module,model")
     cells = [cell for cell in read_dataset(gold).cells if cell.is_whole]
     predicted = read_predictions(predictions)
     errors: dict[str, list[float]] = {level: [] for level in levels}
+    n_found = 0
     for cell in cells:
+        seen: Counter[str] = Counter()
         for node in cell.nodes:
+            name = f"{node.scope}:{node.class_name}"
             key = (cell.model_name, cell.batch_size, cell.seq_len, node.scope, node.class_name)
+            place, seen[name] = seen[name], seen[name] + 1
+            own = predicted.get(key, [])[place : place + 1]
+            n_found += len(own)
             if node.level in errors and node.energy_j is not None:
-                joules = predicted.get(key, 0.0)
+                joules = own[0] if own and own[0] is not None else 0.0
                 errors[node.level].append(100.0 * abs(joules - node.energy_j) / node.energy_j)
+    if not n_found:
+        raise DatasetError(
+            f"{predictions}: no node of {gold} is in it; give what `irene predict` wrote for it"
+        )
     means = {level: round(float(np.mean(it)), 2) for level, it in errors.items() if it}
     if not means:
         raise DatasetError(f"{gold}: no measured node of the levels {', '.join(levels)}")
-    return json.dumps(means)
+    return json.dumps(means, allow_nan=False)
 
 
 @dataclass(frozen=True, slots=True)

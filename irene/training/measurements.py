@@ -8,7 +8,7 @@ MFLOP, MiB, joules, seconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -96,3 +96,13 @@ class Dataset:
         for cell in self.cells:
             for node in cell.nodes:
                 yield cell, node
+
+
+def fragments(cells: Iterable[Cell]) -> tuple[str, ...]:
+    """The cells whose model was not measured, as sentences."""
+    return tuple(
+        f"{cell.model_name} at {cell.batch_size} x {cell.seq_len}: the whole model was not "
+        "measured, its modules and primitives stand alone"
+        for cell in cells
+        if not cell.is_whole
+    )

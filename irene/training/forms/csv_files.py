@@ -16,8 +16,16 @@ from pathlib import Path
 from irene.errors import DatasetError
 from irene.training.forms.parameter_counts import knows, leaf_parameters
 from irene.training.forms.rebuilding import rebuild
-from irene.training.forms.sanity import check_units, energy_from
-from irene.training.measurements import RESOURCES, ROOT_SCOPE, Cell, Dataset, MeasuredNode, NodeType
+from irene.training.forms.sanity import check_units, count_from, energy_from, number_from
+from irene.training.measurements import (
+    RESOURCES,
+    ROOT_SCOPE,
+    Cell,
+    Dataset,
+    MeasuredNode,
+    NodeType,
+    fragments,
+)
 from irene.writing import write_whole
 
 FILES: dict[NodeType, str] = {
@@ -66,7 +74,7 @@ def read_csv_folder(folder: Path, *, with_energies: bool) -> Dataset:
         cells = tuple(_cells(rows))
     except DatasetError as err:
         raise DatasetError(f"{folder}: {err}") from err
-    return Dataset(cells, _fragments(cells))
+    return Dataset(cells, fragments(cells))
 
 
 def write_csv_folder(dataset: Dataset, folder: Path) -> None:
@@ -152,28 +160,21 @@ def _row(
         class_name=class_name,
         node_type=node_type,
         n_parameters=-1,  # counted when the cell is known, below
-        n_mflop=_number(values, "flops", where),
-        n_mib=_number(values, "mem_bytes", where),
+        n_mflop=number_from(values["flops"], where, "flops"),
+        n_mib=number_from(values["mem_bytes"], where, "mem_bytes"),
         resources=tuple(_optional(values, it, where) for it in RESOURCES),
         energy_j=energy_from(values["energy_mean"], where, name, required=with_energies),
     )
-    shape = (int(_number(values, "batch_size", where)), int(_number(values, "seq_len", where)))
+    shape = (
+        count_from(values["batch_size"], where, "batch_size"),
+        count_from(values["seq_len"], where, "seq_len"),
+    )
     return _Row((values["model_name"], *shape), node)
-
-
-def _number(values: dict[str, str], column: str, where: str) -> float:
-    number = _optional(values, column, where)
-    if not math.isfinite(number) or number < 0.0:
-        raise DatasetError(f"{where}: {column} is {values[column]!r}, not a number above 0")
-    return number
 
 
 def _optional(values: dict[str, str], column: str, where: str) -> float:
     """A number, or NaN for what was not measured."""
-    try:
-        return float(values[column]) if values[column] else math.nan
-    except ValueError as err:
-        raise DatasetError(f"{where}: {column} is {values[column]!r}, not a number") from err
+    return number_from(values[column], where, column) if values[column] else math.nan
 
 
 def _cells(rows: Sequence[_Row]) -> Iterator[Cell]:
@@ -208,12 +209,3 @@ def _with_parameters(cell: Cell) -> Cell:
         replace(node, n_parameters=count) for node, count in zip(cell.nodes, counts, strict=True)
     )
     return replace(cell, nodes=nodes)
-
-
-def _fragments(cells: Sequence[Cell]) -> tuple[str, ...]:
-    return tuple(
-        f"{cell.model_name} at {cell.batch_size} x {cell.seq_len}: the whole model was not "
-        "measured, its modules and primitives stand alone"
-        for cell in cells
-        if not cell.is_whole
-    )

@@ -9,8 +9,15 @@ from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
 from irene.errors import DatasetError
-from irene.training.forms.sanity import check_units, energy_from
-from irene.training.measurements import RESOURCES, Cell, Dataset, MeasuredNode, NodeType
+from irene.training.forms.sanity import check_units, count_from, energy_from, number_from
+from irene.training.measurements import (
+    RESOURCES,
+    Cell,
+    Dataset,
+    MeasuredNode,
+    NodeType,
+    fragments,
+)
 from irene.writing import write_whole
 
 _Json: TypeAlias = Any
@@ -25,12 +32,17 @@ def read_jsonl(path: Path, *, with_energies: bool) -> Dataset:
     Raises:
         DatasetError: a line is not a tree, an id is there twice, a value cannot be right.
     """
-    cells: list[Cell] = []
+    cells: dict[tuple[str, int, int], Cell] = {}
     ids: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if line.strip():
-            cells.append(_cell(line, f"{path}, line {number}", ids, with_energies=with_energies))
-    dataset = Dataset(tuple(cells), ())
+    for where, line in _lines(path):
+        cell = _cell(line, where, ids, with_energies=with_energies)
+        key = (cell.model_name, cell.batch_size, cell.seq_len)
+        if key in cells:
+            raise DatasetError(
+                f"{where}: {key[0]} at {key[1]} x {key[2]} is there twice; remove one of them"
+            )
+        cells[key] = cell
+    dataset = Dataset(tuple(cells.values()), fragments(cells.values()))
     check_units([node for _, node in dataset.nodes()], str(path))
     return dataset
 
@@ -60,29 +72,45 @@ def write_jsonl(
 NodeKey = tuple[str, int, int, str, str]
 
 
-def read_predictions(path: Path) -> dict[NodeKey, float]:
+def read_predictions(path: Path) -> dict[NodeKey, list[float | None]]:
     """`predicted_energy` of the nodes of a file, by model, batch, length, scope and class.
 
+    Several nodes of one key, as the two products of an attention, stay in their order; None
+    is a node without a prediction.
+
     Raises:
-        DatasetError: not there, or a line is not a tree.
+        DatasetError: not there, or a line is not a tree of predictions.
     """
     if not path.is_file():
         raise DatasetError(f"{path}: no such file; `irene predict` writes it")
-    found: dict[NodeKey, float] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        (model, batch, length), root = _open(line, f"{path}, line {number}")
-        for node, _ in _walk(root, -1):
-            if node.get("predicted_energy") is not None:
-                key = (model, batch, length, str(node["scope"]), str(node["instance_type"]))
-                found[key] = float(node["predicted_energy"])
+    found: dict[NodeKey, list[float | None]] = {}
+    for where, line in _lines(path):
+        (model, batch, length), root = _open(line, where)
+        for node, _ in _walk(root, -1, where):
+            scope, class_name = (str(_get(node, it, where)) for it in ("scope", "instance_type"))
+            energy = node.get("predicted_energy")
+            if energy is not None:
+                energy = number_from(energy, where, f"predicted_energy of {scope}:{class_name}")
+            found.setdefault((model, batch, length, scope, class_name), []).append(energy)
     return found
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Lines that are not blank, each after where it is."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as err:
+        raise DatasetError(f"{path}: not UTF-8 text ({err}); give a JSONL file of trees") from err
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            yield f"{path}, line {number}", line
 
 
 def _cell(line: str, where: str, ids: dict[str, str], *, with_energies: bool) -> Cell:
     head, root = _open(line, where)
     nodes: list[MeasuredNode] = []
     parents: list[int] = []
-    for node, parent in _walk(root, -1):
+    for node, parent in _walk(root, -1, where):
         node_id = str(_get(node, "id", where))
         if node_id in ids:
             raise DatasetError(
@@ -98,8 +126,8 @@ def _cell(line: str, where: str, ids: dict[str, str], *, with_energies: bool) ->
 def _open(line: str, where: str) -> tuple[tuple[str, int, int], _Json]:
     try:
         data = json.loads(line)
-        head = str(data["model_name"]), int(data["batch_size"]), int(data["seq_len"])
-        return head, data["frontend_tree"]
+        model_name, root = str(data["model_name"]), data["frontend_tree"]
+        sizes = data["batch_size"], data["seq_len"]
     except ValueError as err:
         raise DatasetError(
             f"{where}: not a whole JSON object ({err}); the file was cut short, copy it again"
@@ -108,13 +136,20 @@ def _open(line: str, where: str) -> tuple[tuple[str, int, int], _Json]:
         raise DatasetError(
             f"{where}: no {err}; a line has model_name, batch_size, seq_len and frontend_tree"
         ) from err
+    batch, length = (
+        count_from(it, where, what)
+        for it, what in zip(sizes, ("batch_size", "seq_len"), strict=True)
+    )
+    return (model_name, batch, length), root
 
 
-def _walk(root: _Json, parent: int) -> Iterator[tuple[_Json, int]]:
+def _walk(root: _Json, parent: int, where: str) -> Iterator[tuple[_Json, int]]:
     """Nodes with the index of their parent, parents first, level by level."""
     pending, place = [(root, parent)], 0
     while place < len(pending):
         node, _ = pending[place]
+        if not isinstance(node, dict):
+            raise DatasetError(f"{where}: a node is {node!r}, not an object of keys and values")
         yield pending[place]
         pending.extend((child, place) for child in node.get("child_nodes_obj") or ())
         place += 1
@@ -129,19 +164,16 @@ def _node(data: _Json, where: str, *, with_energies: bool) -> MeasuredNode:
             f"{where}: the type of {name} is {node_type!r}, not {get_args(NodeType)}"
         )
     energy = data.get("ground_truth_energy")
-    try:
-        return MeasuredNode(
-            scope=str(values["scope"]),
-            class_name=str(values["instance_type"]),
-            node_type=node_type,
-            n_parameters=int(values["num_parameters"]),
-            n_mflop=float(values["flops"]),
-            n_mib=float(values["mem_bytes"]),
-            resources=tuple(_optional(data.get(it)) for it in RESOURCES),
-            energy_j=energy_from(energy, where, name, required=with_energies),
-        )
-    except (TypeError, ValueError) as err:
-        raise DatasetError(f"{where}: a feature of {name} is not a number: {err}") from err
+    return MeasuredNode(
+        scope=str(values["scope"]),
+        class_name=str(values["instance_type"]),
+        node_type=node_type,
+        n_parameters=int(number_from(values["num_parameters"], where, f"num_parameters of {name}")),
+        n_mflop=number_from(values["flops"], where, f"flops of {name}"),
+        n_mib=number_from(values["mem_bytes"], where, f"mem_bytes of {name}"),
+        resources=tuple(_optional(data.get(it), where, f"{it} of {name}") for it in RESOURCES),
+        energy_j=energy_from(energy, where, name, required=with_energies),
+    )
 
 
 def _get(data: _Json, key: str, where: str) -> _Json:
@@ -151,8 +183,8 @@ def _get(data: _Json, key: str, where: str) -> _Json:
         raise DatasetError(f"{where}: a node has no {key!r}; each node needs it") from err
 
 
-def _optional(value: float | None) -> float:
-    return math.nan if value is None else float(value)
+def _optional(value: _Json, where: str, what: str) -> float:
+    return math.nan if value is None else number_from(value, where, what)
 
 
 def _line(cell: Cell, first_id: int, predicted_j: Mapping[int, float]) -> dict[str, Any]:

@@ -18,6 +18,34 @@ _COARSE_RANGE = (1 / 200, 60.0)
 """Of the coarse energy: data-centre cards at half precision to nodes bound by launches."""
 
 
+def number_from(value: object, where: str, what: str) -> float:
+    """A finite number from 0 on.
+
+    Raises:
+        DatasetError: it is none.
+    """
+    is_text_or_number = isinstance(value, str | int | float) and not isinstance(value, bool)
+    try:
+        number = float(value) if is_text_or_number else math.nan  # type: ignore[arg-type] # as asked
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number) or number < 0.0:
+        raise DatasetError(f"{where}: {what} is {value!r}, not a number from 0 on")
+    return number
+
+
+def count_from(value: object, where: str, what: str) -> int:
+    """A whole number from 1 on: a batch size, a length.
+
+    Raises:
+        DatasetError: it is none.
+    """
+    number = number_from(value, where, what)
+    if number < 1 or number != int(number):
+        raise DatasetError(f"{where}: {what} is {value!r}, not a whole number from 1 on")
+    return int(number)
+
+
 def energy_from(text: object, where: str, name: str, *, required: bool) -> float | None:
     """An energy in joules; None only where it is not required.
 
@@ -31,6 +59,8 @@ def energy_from(text: object, where: str, name: str, *, required: bool) -> float
                 "as 0"
             )
         return None
+    if isinstance(text, bool):
+        raise DatasetError(f"{where}: the energy of {name} is {text!r}, not a number")
     try:
         energy_j = float(text)  # type: ignore[arg-type]  # a wrong type is the error below
     except (TypeError, ValueError) as err:

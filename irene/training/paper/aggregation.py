@@ -83,11 +83,9 @@ def fit_weights(table: NodeTable, leaf_j: Floats, config: PaperConfig, seed: int
     """
     if config.training_strategy == "none" or config.weighting_setting == "exact_one":
         return None
-    columns = select(table, config.feature_sets, _used(table))
+    columns = _columns(table, config)
     scaler = (
-        fit_scaler(columns[_used(table)])
-        if config.standardize_features
-        else identity_scaler(columns.shape[1])
+        fit_scaler(columns) if config.standardize_features else identity_scaler(columns.shape[1])
     )
     rows, distinct = _distinct(table, config, scaler)
     forests = _forests(table, leaf_j, rows, distinct)
@@ -108,10 +106,8 @@ def fit_weights(table: NodeTable, leaf_j: Floats, config: PaperConfig, seed: int
     return Weights(scaler, theta[:-1], float(theta[-1]))
 
 
-def _used(table: NodeTable) -> NDArray[np.bool_]:
-    """Nodes whose features count: those of trees that have more than primitives."""
-    used: NDArray[np.bool_] = ~np.isnan(table.features[:, 4])
-    return used
+def _columns(table: NodeTable, config: PaperConfig) -> Floats:
+    return select(table, config.feature_sets, np.ones(len(table.parents), dtype=bool))
 
 
 def _start(n_columns: int, seed: int) -> Floats:
@@ -124,7 +120,7 @@ def _distinct(
     table: NodeTable, config: PaperConfig, scaler: Scaler
 ) -> tuple[Places, NDArray[np.float32]]:
     """Each node's row among the distinct features, and these with their monomials."""
-    columns = select(table, config.feature_sets, _used(table))
+    columns = _columns(table, config)
     distinct, rows = np.unique(columns, axis=0, return_inverse=True)
     scaled = scaler.apply(distinct)
     if config.polynomial_features:

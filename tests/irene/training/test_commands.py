@@ -75,6 +75,28 @@ def test_a_missing_prediction_counts_as_nothing(
     assert means == {"ml": 100.0, "module": 100.0, "model": 100.0}
 
 
+def test_each_of_two_products_has_its_own_prediction(
+    small: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An attention has two of one scope and class; blank lines and other files do not hurt."""
+    gold, predictions = tmp_path / "gold.jsonl", tmp_path / "out.jsonl"
+    cell = small.cells[0]
+    write_jsonl(Dataset((cell,), ()), gold)
+    n_products = 0
+    exact: dict[int, float] = {}
+    for place, it in enumerate(cell.nodes):
+        assert it.energy_j is not None
+        n_products += it.class_name == "MatMul"
+        second = it.class_name == "MatMul" and n_products % 2 == 0
+        exact[place] = it.energy_j * (2.0 if second else 1.0)
+    write_jsonl(Dataset((cell,), ()), predictions, exact)
+    predictions.write_text("\n" + predictions.read_text())
+    found = json.loads(run(capsys, "evaluate", gold, predictions))
+    assert found == {"ml": 25.0, "module": 0.0, "model": 0.0}  # one of four is 100 % off
+    write_jsonl(Dataset((small.cells[-1],), ()), predictions, exact)
+    assert "no node of" in refused(capsys, "evaluate", gold, predictions)
+
+
 @pytest.mark.parametrize("method", ["paper", "ours"])
 def test_crossvalidate_prints_json_and_writes_rows(
     csv_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], method: str

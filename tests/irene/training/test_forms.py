@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,7 +109,7 @@ def first_row(name: str, value: str) -> Damage:
         ("ml", first_row("energy_mean", "nan"), "above 0"),
         ("ml", first_row("energy_mean", "0.0"), "above 0"),
         ("ml", first_row("flops", "many"), "not a number"),
-        ("ml", first_row("flops", "-1"), "not a number above 0"),
+        ("ml", first_row("flops", "-1"), "not a number from 0 on"),
         ("ml", lambda text: text + text.splitlines()[1] + "\n", "there twice"),
         (
             "module",
@@ -152,6 +153,19 @@ def test_damaged_files_are_refused(
         (lambda text: text.replace('"flops"', '"flop"', 1), "has no 'flops'"),
         (lambda text: text.replace('"batch_size"', '"batch"', 1), "batch_size"),
         (lambda text: "", "the file is empty"),
+        (lambda text: re.sub(r'"flops": [0-9.]+', '"flops": NaN', text, count=1), "flops of root"),
+        (lambda text: re.sub(r'"flops": ', '"flops": -', text, count=1), "not a number from 0 on"),
+        (
+            lambda text: re.sub(r'("ground_truth_energy": )[0-9.]+', r"\1true", text, count=1),
+            "True",
+        ),
+        (lambda text: text.replace('"times_mean": ', '"times_mean": -', 1), "times_mean of root"),
+        (lambda text: text.replace('"batch_size": 8', '"batch_size": 0', 1), "from 1 on"),
+        (
+            lambda text: text.replace('"child_nodes_obj": [', '"child_nodes_obj": [7, ', 1),
+            "a node is 7",
+        ),
+        (lambda text: text.replace('"seq_len": 64', '"seq_len": 32', 1), "there twice"),
     ],
 )
 def test_damaged_trees_are_refused(
@@ -163,6 +177,21 @@ def test_damaged_trees_are_refused(
     path.write_text(damage(path.read_text()))
     with pytest.raises(DatasetError, match=message):
         read_dataset(path)
+
+
+def test_a_file_of_another_encoding_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "trees.jsonl"
+    path.write_bytes(b"\xff\xfe{")
+    with pytest.raises(DatasetError, match="not UTF-8"):
+        read_dataset(path)
+
+
+def test_a_line_without_its_model_is_named(small: Dataset, tmp_path: Path) -> None:
+    """Such a tree trains, and cannot be predicted as a whole."""
+    path = tmp_path / "trees.jsonl"
+    write_jsonl(small, path)
+    path.write_text(path.read_text().replace('"type": "model"', '"type": "module"', 1))
+    assert "one at 8 x 32: the whole model was not measured" in read_dataset(path).left_out[0]
 
 
 def test_data_to_be_predicted_need_no_energy(small: Dataset, tmp_path: Path) -> None:
