@@ -111,7 +111,8 @@ def _parser() -> argparse.ArgumentParser:
     estimate.add_argument(
         "--hf-config",
         metavar="DIR",
-        help="folder with a Transformers config.json: its architecture, else AutoModel; "
+        help="folder with a config.json of Transformers (its architecture, else AutoModel) or of "
+        "diffusers (its class); "
         "with FILE:CLASS the config of that class",
     )
     _model_command(commands, "annotate", "print a file with joules at the line ends")

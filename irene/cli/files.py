@@ -43,7 +43,7 @@ def read(place: Place) -> Document:
 
 def _of_a_config(folder: Path) -> str:
     return (
-        f"{folder} has a {CONFIG} of Transformers: write `irene estimate --hf-config {folder}` "
+        f"{folder} has a {CONFIG} of a model: write `irene estimate --hf-config {folder}` "
         "for its model"
     )
 

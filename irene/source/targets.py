@@ -120,7 +120,7 @@ def is_described(target: Target) -> bool:
 
 
 def config_target(config_dir: str, options: Options, path: str = "") -> Target:
-    """The target of a folder with a Transformers `config.json`, no text beside it."""
+    """The target of a folder with a `config.json` of a model, no text beside it."""
     maker = _Maker(path, "", Outline((), ()), options, NO_PROJECT, (), None)
     where = str(Path(config_dir) / "config.json")
     arguments = Chosen(f"config of {Path(config_dir).name}", "option", where)

@@ -52,7 +52,7 @@ class BuildSpec:
     """How to build one model and feed it: all that the worker needs, nothing resolved yet.
 
     Either `text` and `class_name` are set (a class of a buffer), or `config_dir` alone (a
-    folder with a Transformers `config.json`), or all three.
+    folder with a `config.json` of Transformers or diffusers), or all three.
     """
 
     path: str  # absolute path of the document; "" for none

@@ -89,8 +89,10 @@ def read_config(folder: str) -> Mapping[str, object]:
             f"There is no config.json in {folder}.",
             advice="Give the folder that holds the config.json of a model.",
         ) from err
-    except (OSError, ValueError) as err:
+    except OSError as err:
         raise _unreadable(file, describe(err)) from err
+    except ValueError as err:
+        raise _unreadable(file, f"it is not a valid JSON file: {err}") from err
     if not isinstance(data, dict):
         raise _unreadable(file, "it holds no object")
     return data

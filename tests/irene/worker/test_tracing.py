@@ -309,6 +309,20 @@ def test_a_traced_module_is_left_as_it_was() -> None:
     assert all(not it.is_meta for it in model.parameters())
 
 
+class Frozen(dict[str, int]):
+    """As the configs of diffusers: what is in it stays, whoever asks."""
+
+    def update(self, *args: object, **kwargs: object) -> None:
+        raise TypeError("frozen")
+
+
+def test_a_container_that_refuses_writing_is_left_alone() -> None:
+    model = nn.Sequential(nn.Linear(4, 4))
+    model.config = Frozen(width=4)
+    trace_module(model, (torch.randn(2, 4),))
+    assert model.config == {"width": 4}
+
+
 @st.composite
 def chains(draw: st.DrawFn) -> tuple[nn.Module, int]:
     """A random plain module and the width of its input."""
